@@ -1,0 +1,246 @@
+package envelope
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+var (
+	errGrammar = errors.New("the message is not valid JSON")
+	errDepth   = fmt.Errorf("the message nests deeper than %d levels", MaxDepth)
+)
+
+// ValidContent reports whether data is one JSON value that may stand in an
+// envelope. It is how content made by an application is checked before every
+// member of a room gets it.
+func ValidContent(data []byte) bool {
+	s := scanner{data: data, depth: 1}
+	s.space()
+	if s.value() != nil {
+		return false
+	}
+	s.space()
+	if s.pos != len(data) {
+		return false
+	}
+	// UTF-8 is left to the library too: it is rare to get here with any doubt.
+	return !s.doubt && isASCII(data) || jsontext.Value(data).IsValid()
+}
+
+func isASCII(data []byte) bool {
+	for _, c := range data {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *scanner) peek() byte {
+	if s.pos < len(s.data) {
+		return s.data[s.pos]
+	}
+	return 0
+}
+
+func (s *scanner) space() {
+	for s.pos < len(s.data) {
+		switch s.data[s.pos] {
+		case ' ', '\t', '\n', '\r':
+			s.pos++
+		default:
+			return
+		}
+	}
+}
+
+// value checks one JSON value at pos and moves behind it.
+func (s *scanner) value() error {
+	switch c := s.peek(); c {
+	case '"':
+		return s.str()
+	case '{':
+		return s.nested(func() error {
+			return s.object(func([]byte) error { return s.value() })
+		})
+	case '[':
+		return s.nested(s.array)
+	case 't':
+		return s.literal("true")
+	case 'f':
+		return s.literal("false")
+	case 'n':
+		return s.literal("null")
+	default:
+		return s.number()
+	}
+}
+
+func (s *scanner) nested(walk func() error) error {
+	if s.depth++; s.depth > MaxDepth {
+		return errDepth
+	}
+	err := walk()
+	s.depth--
+	return err
+}
+
+// object walks the members of the object at pos; member reads each value.
+func (s *scanner) object(member func(name []byte) error) error {
+	base := s.used
+	s.pos++ // {
+	s.space()
+	if s.peek() == '}' {
+		s.pos++
+		return nil
+	}
+	for {
+		if s.peek() != '"' {
+			return errGrammar
+		}
+		from := s.pos + 1
+		if err := s.str(); err != nil {
+			return err
+		}
+		if err := s.remember(base, from, s.pos-1); err != nil {
+			return err
+		}
+		name := s.data[from : s.pos-1]
+		s.space()
+		if s.peek() != ':' {
+			return errGrammar
+		}
+		s.pos++
+		s.space()
+		if err := member(name); err != nil {
+			return err
+		}
+		if more, err := s.next('}'); !more {
+			s.used = base
+			return err
+		}
+	}
+}
+
+func (s *scanner) array() error {
+	s.pos++ // [
+	s.space()
+	if s.peek() == ']' {
+		s.pos++
+		return nil
+	}
+	for {
+		if err := s.value(); err != nil {
+			return err
+		}
+		if more, err := s.next(']'); !more {
+			return err
+		}
+	}
+}
+
+// next reads a comma, after which more follows, or the end of the list.
+func (s *scanner) next(end byte) (more bool, err error) {
+	s.space()
+	switch s.peek() {
+	case ',':
+		s.pos++
+		s.space()
+		return true, nil
+	case end:
+		s.pos++
+		return false, nil
+	}
+	return false, errGrammar
+}
+
+// remember notes a name of the object whose names start at base, and refuses
+// one that is there already.
+func (s *scanner) remember(base, from, to int) error {
+	name := s.data[from:to]
+	if s.used == len(s.names) || bytes.IndexByte(name, '\\') >= 0 {
+		s.doubt = true
+		return nil
+	}
+	for _, n := range s.names[base:s.used] {
+		if bytes.Equal(s.data[n.from:n.to], name) {
+			return fmt.Errorf("the member %q is there twice", name)
+		}
+	}
+	s.names[s.used] = span{int32(from), int32(to)}
+	s.used++
+	return nil
+}
+
+// str checks the string at pos. Bytes above ASCII were checked before.
+func (s *scanner) str() error {
+	for i := s.pos + 1; i < len(s.data); i++ {
+		switch c := s.data[i]; {
+		case c == '"':
+			s.pos = i + 1
+			return nil
+		case c == '\\':
+			i++
+			if i == len(s.data) {
+				return errGrammar
+			}
+			switch s.data[i] {
+			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			case 'u':
+				s.doubt = true
+			default:
+				return errGrammar
+			}
+		case c < 0x20:
+			return errors.New("a string contains a control character")
+		}
+	}
+	return errGrammar
+}
+
+func (s *scanner) literal(word string) error {
+	if !bytes.HasPrefix(s.data[s.pos:], []byte(word)) {
+		return errGrammar
+	}
+	s.pos += len(word)
+	return nil
+}
+
+// number checks -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?.
+func (s *scanner) number() error {
+	if s.peek() == '-' {
+		s.pos++
+	}
+	if s.peek() == '0' {
+		s.pos++
+	} else if !s.digits() {
+		return errGrammar
+	}
+	if s.peek() == '.' {
+		s.pos++
+		if !s.digits() {
+			return errGrammar
+		}
+	}
+	if c := s.peek(); c == 'e' || c == 'E' {
+		s.pos++
+		if c := s.peek(); c == '+' || c == '-' {
+			s.pos++
+		}
+		if !s.digits() {
+			return errGrammar
+		}
+	}
+	return nil
+}
+
+func (s *scanner) digits() bool {
+	from := s.pos
+	for s.pos < len(s.data) && s.data[s.pos]-'0' <= 9 {
+		s.pos++
+	}
+	return s.pos > from
+}

@@ -1,0 +1,199 @@
+// Package envelope reads and writes the JSON envelope of docs/protocol.md on
+// the hot path. It splits a message into its members without allocating and
+// without touching what stands inside content beyond checking it.
+package envelope
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Limits of the wire protocol, in bytes and levels.
+const (
+	MaxType  = 128
+	MaxRoom  = 256
+	MaxID    = 64
+	MaxDepth = 64
+)
+
+// Parts are the members that a client may set. Type, Room, ID and Since are
+// unquoted; Content is JSON as it came. All of them point into the scanned
+// bytes wherever no escape had to be undone. A missing member is nil.
+type Parts struct {
+	Type, Content, Room, ID, Since []byte
+}
+
+// Parse splits data, one JSON object and nothing else, and checks all of it:
+// UTF-8, grammar, duplicate names at any depth, nesting, and the envelope's own
+// members. What it accepts is what github.com/go-json-experiment/json accepts
+// within those limits; a fuzz target holds the two together. On an error the
+// members read so far are filled in, so that an answer can carry the id.
+func Parse(data []byte, p *Parts) error {
+	*p = Parts{}
+	if !utf8.Valid(data) {
+		return errors.New("the message is not valid UTF-8")
+	}
+	s := scanner{data: data}
+	if err := s.envelope(p); err != nil {
+		return err
+	}
+	if s.doubt && !jsontext.Value(data).IsValid() {
+		return errors.New("the message is not valid JSON, or has a duplicate member")
+	}
+	return p.check()
+}
+
+// check applies the limits of the envelope's own strings.
+func (p *Parts) check() error {
+	if p.Type == nil {
+		return errors.New(`the member "type" is missing`)
+	}
+	if err := CheckName("type", p.Type, MaxType); err != nil {
+		return err
+	}
+	if p.Room != nil {
+		if err := CheckName("room", p.Room, MaxRoom); err != nil {
+			return err
+		}
+	}
+	if p.ID != nil && (len(p.ID) == 0 || len(p.ID) > MaxID) {
+		id := p.ID
+		p.ID = nil // too long to be repeated in an answer
+		return fmt.Errorf(`the member "id" has %d bytes, allowed are 1 to %d`, len(id), MaxID)
+	}
+	return nil
+}
+
+// CheckName says whether a type or a room name keeps the protocol's limits.
+func CheckName[S []byte | string](member string, name S, most int) error {
+	if len(name) == 0 || len(name) > most {
+		return fmt.Errorf("the member %q has %d bytes, allowed are 1 to %d", member, len(name), most)
+	}
+	for i := range len(name) {
+		if c := name[i]; c < 0x20 || c == 0x7f {
+			return fmt.Errorf("the member %q contains a control character", member)
+		}
+	}
+	return nil
+}
+
+// scanner walks one message. doubt is set where deciding alone would need more
+// code than it saves (\u escapes, escaped or many names in one object); then
+// the JSON library has the last word.
+type scanner struct {
+	data  []byte
+	pos   int
+	depth int
+	doubt bool
+	names [24]span // names of the open objects, innermost last
+	used  int
+}
+
+type span struct{ from, to int32 }
+
+func (s *scanner) envelope(p *Parts) error {
+	s.space()
+	if s.peek() != '{' {
+		return errors.New("the message is not a JSON object")
+	}
+	s.depth = 1
+	err := s.object(func(name []byte) error { return s.member(name, p) })
+	if err != nil {
+		return err
+	}
+	s.space()
+	if s.pos != len(s.data) {
+		return errors.New("something follows the JSON object")
+	}
+	return nil
+}
+
+// member reads the value of one of the envelope's members.
+func (s *scanner) member(name []byte, p *Parts) (err error) {
+	if bytes.IndexByte(name, '\\') >= 0 {
+		if name, err = unquote(name); err != nil {
+			return err
+		}
+	}
+	switch string(name) {
+	case "type":
+		return s.text("type", &p.Type)
+	case "room":
+		return s.text("room", &p.Room)
+	case "id":
+		return s.text("id", &p.ID)
+	case "since":
+		return s.text("since", &p.Since)
+	case "timestamp":
+		return s.timestamp()
+	case "content":
+		from := s.pos
+		if err := s.value(); err != nil {
+			return err
+		}
+		if p.Content != nil {
+			return duplicate("content")
+		}
+		p.Content = s.data[from:s.pos]
+		return nil
+	}
+	return s.value()
+}
+
+// text reads a member that must be a string.
+func (s *scanner) text(name string, into *[]byte) error {
+	if s.peek() != '"' {
+		return fmt.Errorf("the member %q is not a string", name)
+	}
+	from := s.pos
+	if err := s.str(); err != nil {
+		return err
+	}
+	v := s.data[from+1 : s.pos-1]
+	if bytes.IndexByte(v, '\\') >= 0 {
+		var err error
+		if v, err = unquote(v); err != nil {
+			return err
+		}
+	}
+	if *into != nil {
+		return duplicate(name)
+	}
+	*into = v
+	return nil
+}
+
+// timestamp checks what a client claims; the server sets its own.
+func (s *scanner) timestamp() error {
+	from := s.pos
+	if err := s.value(); err != nil {
+		return err
+	}
+	v := s.data[from:s.pos]
+	if v[0] == '"' {
+		if _, err := time.Parse(time.RFC3339, string(v[1:len(v)-1])); err == nil {
+			return nil
+		}
+	} else if _, err := strconv.ParseInt(string(v), 10, 64); err == nil {
+		return nil
+	}
+	return errors.New(`the member "timestamp" is neither an integer nor an RFC 3339 string`)
+}
+
+func duplicate(name string) error { return fmt.Errorf("the member %q is there twice", name) }
+
+// unquote undoes the escapes of a string without its quotes.
+func unquote(v []byte) ([]byte, error) {
+	quoted := append(append([]byte{'"'}, v...), '"')
+	out, err := jsontext.AppendUnquote([]byte{}, quoted)
+	if err != nil {
+		return nil, errors.New("a string has an invalid escape")
+	}
+	return out, nil
+}

@@ -1,0 +1,111 @@
+package message
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	jsonv1 "github.com/go-json-experiment/json/v1"
+)
+
+// Raw is content as it travels, for handlers that pass it on unread.
+type Raw struct {
+	Data   []byte // JSON, or any bytes where Binary; nil: absent, which means null
+	Binary bool
+}
+
+// Codec encodes and decodes the content of text messages. Marshal must return
+// valid JSON. Implementations are safe for concurrent use and keep nothing.
+type Codec interface {
+	Marshal(v any) ([]byte, error)
+	Unmarshal(data []byte, v any) error
+}
+
+// JSON is the default Codec: encoding/json/v2 semantics, that is, names match
+// exactly and duplicates are errors, with a time.Duration as nanoseconds.
+var JSON Codec = jsonCodec{}
+
+type jsonCodec struct{}
+
+var durations = jsonv1.FormatDurationAsNano(true)
+
+func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v, durations) }
+func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v, durations) }
+
+// Decode reads the content into v, a non-nil pointer, and checks it if it is a
+// Validator. The error is an *Error with the code Invalid that says which field
+// is wrong. *Raw takes everything, *[]byte takes binary content only, all other
+// types take JSON; absent content leaves v as it is.
+func (r Raw) Decode(codec Codec, v any) error {
+	switch v := v.(type) {
+	case *Raw:
+		*v = Raw{Data: bytes.Clone(r.Data), Binary: r.Binary}
+		return nil
+	case *[]byte:
+		if !r.Binary && r.Data != nil {
+			return Errorf(Invalid, "the content must come as a binary message")
+		}
+		*v = bytes.Clone(r.Data)
+		return nil
+	case *struct{}:
+		return nil // a type without content
+	}
+	if r.Binary {
+		return Errorf(Invalid, "the content must be JSON, not a binary message")
+	}
+	if r.Data != nil {
+		if codec == nil {
+			codec = JSON
+		}
+		if err := codec.Unmarshal(r.Data, v); err != nil {
+			return invalid(err)
+		}
+	}
+	if c, ok := v.(Validator); ok {
+		if err := c.Validate(); err != nil {
+			return refused(err)
+		}
+	}
+	return nil
+}
+
+// invalid names the field at which decoding failed, and not more of the cause:
+// Go type names are no business of a client.
+func invalid(err error) *Error {
+	e := &Error{Code: Invalid, Message: "the content does not have the expected form", Field: "content"}
+	var at *json.SemanticError
+	if errors.As(err, &at) {
+		e.Field = field(string(at.JSONPointer))
+		if kind := at.JSONKind.String(); kind != "" && kind != "invalid" {
+			e.Message = e.Field + " cannot be " + article(kind)
+		}
+	}
+	return e
+}
+
+func article(kind string) string {
+	switch kind {
+	case "null", "true", "false":
+		return kind
+	case "{", "object":
+		return "an object"
+	case "[", "array":
+		return "an array"
+	}
+	return "a " + kind
+}
+
+// refused turns the answer of a Validator into the sender's error.
+func refused(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: Invalid, Message: err.Error(), Field: "content"}
+}
+
+// field turns the JSON pointer /to/0 into content.to.0.
+func field(pointer string) string {
+	return "content" + strings.NewReplacer("/", ".", "~1", "/", "~0", "~").Replace(pointer)
+}

@@ -1,0 +1,90 @@
+package message
+
+import "sync"
+
+// Policy says what happens to a message of a room at a receiver whose
+// connection does not take messages as fast as they come. All policies stand
+// under the connection's hard limit of pending bytes; past that it is closed
+// with 4003, so that the client comes back and resumes.
+type Policy uint8
+
+const (
+	// Disconnect keeps every message until the hard limit. It is the default:
+	// a client that stays connected has missed nothing.
+	Disconnect Policy = iota
+	// DropOldest throws away the oldest pending messages of the same room once
+	// half of the hard limit is pending.
+	DropOldest
+	// LatestOnly keeps one pending message of the room, the newest.
+	LatestOnly
+)
+
+// Variant names one encoding of a frame.
+type Variant uint8
+
+// The encodings that exist. A transport that speaks another dialect adds one.
+const (
+	WebSocket         Variant = iota // an RFC 6455 frame, unmasked
+	WebSocketDeflated                // the same with permessage-deflate, RFC 7692
+	variants
+)
+
+// headroom is kept free in front of a payload, so that the longest header of an
+// unmasked RFC 6455 frame can be put there without copying the payload.
+const headroom = 10
+
+// Frame is one encoded message, made once and shared by the queues of all who
+// get it. It holds its encodings, each made at most once and on first use. It
+// must not be modified and is safe for concurrent use.
+type Frame struct {
+	buf    []byte // headroom, then the payload
+	room   string
+	policy Policy
+
+	binary, volatile bool
+
+	front   sync.Once // guards the headroom
+	encoded [variants]encoding
+}
+
+type encoding struct {
+	once  sync.Once
+	bytes []byte
+}
+
+// Payload is the message as the protocol defines it, without a transport's
+// framing. It must not be modified.
+func (f *Frame) Payload() []byte { return f.buf[headroom:] }
+
+// Binary reports whether the payload is that of a binary message.
+func (f *Frame) Binary() bool { return f.binary }
+
+// Volatile reports whether the frame may be dropped where it cannot go at once.
+func (f *Frame) Volatile() bool { return f.volatile }
+
+// Room is the room the frame comes from, or "".
+func (f *Frame) Room() string { return f.room }
+
+// Policy is what a slow receiver's connection does with the frame.
+func (f *Frame) Policy() Policy { return f.policy }
+
+// Encoding returns the frame in encoding v, calling encode the first time.
+func (f *Frame) Encoding(v Variant, encode func(*Frame) []byte) []byte {
+	e := &f.encoded[v]
+	e.once.Do(func() { e.bytes = encode(f) })
+	return e.bytes
+}
+
+// Prefixed returns head, of at most 10 bytes, followed by the payload. The first
+// call needs no copy; the others, should another encoding want it too, make one.
+func (f *Frame) Prefixed(head []byte) []byte {
+	var out []byte
+	f.front.Do(func() {
+		out = f.buf[headroom-len(head):]
+		copy(out, head)
+	})
+	if out == nil {
+		out = append(append(make([]byte, 0, len(head)+len(f.Payload())), head...), f.Payload()...)
+	}
+	return out
+}
