@@ -51,8 +51,14 @@ func (e Envelope) Volatile() Envelope {
 func Decode(data []byte) (Envelope, error) {
 	var p envelope.Parts
 	err := envelope.Parse(data, &p)
-	e := Envelope{Type: string(p.Type), Room: string(p.Room), ID: string(p.ID)}
-	e.Content.Data = bytes.Clone(p.Content)
+	e := Envelope{
+		Type: string(p.Type), Room: string(p.Room), ID: string(p.ID),
+		From: string(p.From), User: string(p.User), Cursor: string(p.Cursor),
+		Content: Raw{Data: bytes.Clone(p.Content)},
+	}
+	if p.Timestamp != 0 {
+		e.Timestamp = time.UnixMilli(p.Timestamp)
+	}
 	if err != nil {
 		return e, &Error{Code: Malformed, Message: err.Error()}
 	}

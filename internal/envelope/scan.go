@@ -22,11 +22,14 @@ const (
 	MaxDepth = 64
 )
 
-// Parts are the members that a client may set. Type, Room, ID and Since are
-// unquoted; Content is JSON as it came. All of them point into the scanned
-// bytes wherever no escape had to be undone. A missing member is nil.
+// Parts are the members of an envelope. Strings are unquoted; Content is JSON as
+// it came. All of them point into the scanned bytes wherever no escape had to be
+// undone. A missing member is nil. From, User and Cursor are the server's to set:
+// a server that reads them ignores them, whatever they are.
 type Parts struct {
 	Type, Content, Room, ID, Since []byte
+	From, User, Cursor             []byte
+	Timestamp                      int64 // milliseconds since the Unix epoch; 0: missing
 }
 
 // Parse splits data, one JSON object and nothing else, and checks all of it:
@@ -130,8 +133,14 @@ func (s *scanner) member(name []byte, p *Parts) (err error) {
 		return s.text("id", &p.ID)
 	case "since":
 		return s.text("since", &p.Since)
+	case "from":
+		return s.foreign(&p.From)
+	case "user":
+		return s.foreign(&p.User)
+	case "cursor":
+		return s.foreign(&p.Cursor)
 	case "timestamp":
-		return s.timestamp()
+		return s.timestamp(&p.Timestamp)
 	case "content":
 		from := s.pos
 		if err := s.value(); err != nil {
@@ -169,18 +178,28 @@ func (s *scanner) text(name string, into *[]byte) error {
 	return nil
 }
 
-// timestamp checks what a client claims; the server sets its own.
-func (s *scanner) timestamp() error {
+// foreign reads a member that only the other side of a server believes.
+func (s *scanner) foreign(into *[]byte) error {
+	if s.peek() == '"' {
+		return s.text("", into)
+	}
+	return s.value()
+}
+
+// timestamp reads what a client claims; a server sets its own.
+func (s *scanner) timestamp(into *int64) error {
 	from := s.pos
 	if err := s.value(); err != nil {
 		return err
 	}
 	v := s.data[from:s.pos]
 	if v[0] == '"' {
-		if _, err := time.Parse(time.RFC3339, string(v[1:len(v)-1])); err == nil {
+		if t, err := time.Parse(time.RFC3339, string(v[1:len(v)-1])); err == nil {
+			*into = t.UnixMilli()
 			return nil
 		}
-	} else if _, err := strconv.ParseInt(string(v), 10, 64); err == nil {
+	} else if n, err := strconv.ParseInt(string(v), 10, 64); err == nil {
+		*into = n
 		return nil
 	}
 	return errors.New(`the member "timestamp" is neither an integer nor an RFC 3339 string`)

@@ -1,0 +1,93 @@
+package hub
+
+import (
+	"github.com/hubbub-go/hubbub/internal/envelope"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+// tolerance is how many malformed messages in a row a peer may send.
+const tolerance = 16
+
+// handle answers one message. It runs for one message of a peer at a time.
+func (p *Peer) handle(in inbound) {
+	if in.err != nil {
+		p.malformed(&in)
+		in.message.Release()
+		return
+	}
+	p.bad = 0
+	switch string(in.parts.Type) {
+	case envelope.Ping:
+		p.pong(&in)
+	case envelope.Join:
+		p.answer(&in, p.join(&in))
+	case envelope.Leave:
+		p.answer(&in, p.leave(&in))
+	default:
+		p.dispatch(in) // releases the message
+		return
+	}
+	in.message.Release()
+}
+
+// malformed tells the sender what was wrong, and ends a connection that sends
+// nothing else.
+func (p *Peer) malformed(in *inbound) {
+	p.refuse("", string(in.parts.ID), message.Public(in.err))
+	if p.bad++; p.bad >= tolerance {
+		p.Close(message.ClosePolicy, "too many malformed messages in a row")
+	}
+}
+
+// answer tells the sender that a message failed.
+func (p *Peer) answer(in *inbound, err error) {
+	if err != nil {
+		p.refuse(string(in.parts.Room), string(in.parts.ID), message.Public(err))
+	}
+}
+
+// dispatch routes a message of the application to its handler.
+func (p *Peer) dispatch(in inbound) {
+	r := &Request{Peer: p, content: in.content, ID: string(in.parts.ID)}
+	var s *Scope
+	if in.parts.Room != nil {
+		m := p.in(in.parts.Room)
+		if m == nil {
+			p.answer(&in, message.Errorf(message.NotMember, "join the room first"))
+			in.message.Release()
+			return
+		}
+		r.Room, r.match, r.cell, s = m.room, m.match, m.cell, m.match.Value()
+	}
+	f := p.hub.find(s, in.parts.Type)
+	r.Type = string(in.parts.Type)
+	switch {
+	case f == nil || envelope.System(r.Type):
+		p.answer(&in, message.Errorf(message.UnknownType, "there is no handler for the type %q here", r.Type))
+		in.message.Release()
+	case f.concurrent:
+		p.aside(func() { p.run(f, r, in) })
+	default:
+		p.run(f, r, in)
+	}
+}
+
+// run calls a handler and answers for it.
+func (p *Peer) run(f *handler, r *Request, in inbound) {
+	defer in.message.Release()
+	var result any
+	err := p.guard(r.Type, func() (err error) {
+		result, err = f.run(p.ctx, r)
+		return err
+	})
+	if err == nil && r.ID != "" {
+		err = p.guard(r.Type, func() error {
+			name := ""
+			if r.Room != nil {
+				name = r.Room.Name()
+			}
+			return ignoreClosed(p.reply(name, r.ID, result))
+		})
+	}
+	p.answer(&in, err)
+}

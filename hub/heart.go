@@ -1,0 +1,109 @@
+package hub
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/transport"
+)
+
+// heart pings every peer once in an interval, spread over it, and ends those
+// that show no sign of life. It is a wheel: one goroutine, while there are peers,
+// and no timer for a peer.
+type heart struct {
+	tick time.Duration
+	lag  int // ticks from the ping to the check
+
+	mu    sync.Mutex
+	slots [][]*Peer
+	next  int // slot of the next peer
+	count int
+	stop  chan struct{} // nil: not running
+}
+
+// place is where a peer stands in the wheel; the heart's lock guards it.
+type place struct {
+	slot, at int
+	in       bool
+}
+
+func (h *heart) init(interval, timeout time.Duration) {
+	const finest, most = 5 * time.Millisecond, 64
+	n := min(max(int(interval/finest), 1), most)
+	h.slots = make([][]*Peer, n)
+	h.tick = interval / time.Duration(n)
+	h.lag = max(int(timeout/h.tick), 1)
+}
+
+func (h *heart) add(p *Peer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p.ctx.Err() != nil {
+		return // it has been removed already
+	}
+	h.next = (h.next + 1) % len(h.slots)
+	p.beat = place{h.next, len(h.slots[h.next]), true}
+	h.slots[h.next] = append(h.slots[h.next], p)
+	if h.count++; h.stop == nil {
+		h.stop = make(chan struct{})
+		go h.run(h.stop)
+	}
+}
+
+func (h *heart) remove(p *Peer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !p.beat.in {
+		return
+	}
+	slot := h.slots[p.beat.slot]
+	last := slot[len(slot)-1]
+	slot[p.beat.at], last.beat.at = last, p.beat.at
+	slot[len(slot)-1] = nil
+	h.slots[p.beat.slot] = slot[:len(slot)-1]
+	p.beat.in = false
+	if h.count--; h.count == 0 {
+		close(h.stop)
+		h.stop = nil
+	}
+}
+
+func (h *heart) run(stop chan struct{}) {
+	t := time.NewTicker(h.tick)
+	defer t.Stop()
+	for now := 0; ; now++ {
+		select {
+		case <-stop:
+			return
+		case <-t.C:
+		}
+		// First the check of those pinged lag ticks ago, then the pings: where
+		// both are of one slot, a new ping must not hide a missing answer.
+		for _, p := range h.slot(now - h.lag) {
+			if !p.conn.Seen() {
+				p.silent()
+			}
+		}
+		for _, p := range h.slot(now) {
+			_ = p.conn.Ping()
+		}
+	}
+}
+
+// slot returns the peers that stand there; a negative one has not been pinged.
+func (h *heart) slot(i int) []*Peer {
+	if i < 0 {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]*Peer(nil), h.slots[i%len(h.slots)]...)
+}
+
+// silent ends a peer that shows no sign of life.
+func (p *Peer) silent() {
+	const reason = "no sign of life"
+	p.conn.Close(message.CloseSilent, reason)
+	p.end(&transport.CloseError{Code: message.CloseSilent, Reason: reason, Local: true})
+}

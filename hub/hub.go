@@ -1,0 +1,273 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hubbub-go/hubbub/internal/pattern"
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+	"github.com/hubbub-go/hubbub/transport"
+)
+
+// Options configure a Hub. The zero value is what production needs, on one
+// machine.
+type Options struct {
+	// Identify says who a connecting client is, before the upgrade; "" is
+	// anonymous. An error refuses the client with 401, or as a
+	// *transport.Refusal says. nil: everybody is anonymous.
+	Identify func(r *http.Request) (user string, err error)
+	// Connect is called for each new peer before its first message is handled,
+	// Disconnect once for each after it has left its rooms, with the reason: a
+	// *transport.CloseError where there was a close frame.
+	Connect    func(ctx context.Context, p *Peer)
+	Disconnect func(p *Peer, reason error)
+	// Transports are tried in order; default: WebSocket with default options.
+	Transports []transport.Transport
+	// Codec encodes and decodes content; default message.JSON.
+	Codec message.Codec
+	// Log gets what an operator must act on; default slog.Default.
+	Log *slog.Logger
+	// Heartbeat is how often each peer is pinged, default 25 s; Timeout, at
+	// most Heartbeat and default 20 s, how long it may show no sign of life
+	// after that. So a dead peer is gone within their sum.
+	Heartbeat, Timeout time.Duration
+	// AskTimeout bounds Ask where its context has no deadline; default 10 s.
+	AskTimeout time.Duration
+	// DrainTime is over how long Shutdown spreads closing; default 5 s.
+	DrainTime time.Duration
+	// MaxPeers is how many peers may be connected, default no limit; MaxRooms
+	// how many rooms one peer may be in, default 100.
+	MaxPeers, MaxRooms int
+}
+
+// Hub is the server: an http.Handler with rooms. Make one with New.
+type Hub struct {
+	opts       Options
+	transports []transport.Transport
+
+	root     *Scope
+	patterns pattern.Set[*Scope]
+	scopes   []*Scope
+	freezing sync.Once
+	frozen   atomic.Bool
+
+	everyone *room.Room
+	heart    heart
+
+	mu       sync.Mutex
+	peers    map[string]*Peer
+	draining bool
+	running  sync.WaitGroup // a count for each goroutine of a peer
+}
+
+// New returns a hub. nil means the zero Options.
+func New(opts *Options) *Hub {
+	h := &Hub{peers: map[string]*Peer{}}
+	if opts != nil {
+		h.opts = *opts
+	}
+	o := &h.opts
+	for _, d := range []struct {
+		v *time.Duration
+		d time.Duration
+	}{{&o.Heartbeat, 25 * time.Second}, {&o.Timeout, min(20*time.Second, o.Heartbeat)}, {&o.AskTimeout, 10 * time.Second}, {&o.DrainTime, 5 * time.Second}} {
+		if *d.v <= 0 {
+			*d.v = d.d
+		}
+	}
+	if o.Timeout > o.Heartbeat {
+		panic("hub: Options.Timeout is longer than Options.Heartbeat: the next ping would come before the first is overdue")
+	}
+	if o.MaxRooms <= 0 {
+		o.MaxRooms = 100
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Codec == nil {
+		o.Codec = message.JSON
+	}
+	h.transports = append([]transport.Transport{transport.Piped()}, o.Transports...)
+	if len(o.Transports) == 0 {
+		h.transports = append(h.transports, transport.WebSocket(&transport.WebSocketOptions{Log: o.Log}))
+	}
+	h.root = newScope(h, "", nil)
+	h.everyone = room.NewManager(&room.Options{Codec: o.Codec}).Get("")
+	h.heart.init(o.Heartbeat, o.Timeout)
+	return h
+}
+
+// ServeHTTP implements http.Handler. It returns at once; the connection lives
+// on, with the values of r's context but without its end.
+func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.freeze()
+	for _, t := range h.transports {
+		if t.Match(r) {
+			t.Serve(w, r, h.accept)
+			return
+		}
+	}
+	h.transports[len(h.transports)-1].Serve(w, r, h.accept) // says what it wants instead
+}
+
+// accept decides whether a client may connect.
+func (h *Hub) accept(r *http.Request) (func(transport.Conn), error) {
+	h.mu.Lock()
+	draining, full := h.draining, h.opts.MaxPeers > 0 && len(h.peers) >= h.opts.MaxPeers
+	h.mu.Unlock()
+	switch {
+	case draining:
+		return nil, &transport.Refusal{Status: http.StatusServiceUnavailable, Code: "draining",
+			Message: "the server is shutting down; come back later", RetryAfter: h.opts.DrainTime}
+	case full:
+		return nil, &transport.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_connections",
+			Message: "there are too many connections; come back later", RetryAfter: h.opts.Heartbeat}
+	}
+	user, err := h.identify(r)
+	if err != nil {
+		return nil, err
+	}
+	ctx := detach(r)
+	return func(c transport.Conn) { h.serve(ctx, c, user) }, nil
+}
+
+func (h *Hub) identify(r *http.Request) (string, error) {
+	if h.opts.Identify == nil {
+		return "", nil
+	}
+	user, err := h.opts.Identify(r)
+	var refusal *transport.Refusal
+	var public *message.Error
+	switch {
+	case err == nil:
+		return user, nil
+	case errors.As(err, &refusal):
+		return "", err
+	case errors.As(err, &public):
+		return "", &transport.Refusal{Status: http.StatusUnauthorized, Code: string(public.Code), Message: public.Message}
+	}
+	return "", &transport.Refusal{Status: http.StatusUnauthorized, Code: string(message.Unauthenticated), Message: "who are you? the identity is missing or wrong"}
+}
+
+// serve is the life of one peer, on a goroutine of its own.
+func (h *Hub) serve(ctx context.Context, c transport.Conn, user string) {
+	p := newPeer(ctx, h, c, user)
+	if !h.add(p) {
+		c.Close(message.CloseAway, "the server is shutting down")
+		for {
+			if _, err := c.Read(); err != nil {
+				return
+			}
+		}
+	}
+	defer h.running.Done()
+	p.welcome()
+	_ = h.everyone.Join(p.ctx, p, nil) // fails only if the peer is gone already
+	if p.hasGone() {
+		h.everyone.Leave(p) // it may have left before it joined
+	}
+	h.heart.add(p)
+	if h.opts.Connect != nil {
+		p.guard("connect", func() error { h.opts.Connect(p.ctx, p); return nil })
+	}
+	p.read()
+}
+
+func (h *Hub) add(p *Peer) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.draining {
+		return false
+	}
+	h.peers[p.id] = p
+	h.running.Add(1)
+	return true
+}
+
+// forget is the last thing that happens to a peer while it is known.
+func (h *Hub) forget(p *Peer) {
+	h.everyone.Leave(p)
+	h.heart.remove(p)
+	h.mu.Lock()
+	delete(h.peers, p.id)
+	h.mu.Unlock()
+}
+
+// Peer returns the connected peer with that ID, or nil.
+func (h *Hub) Peer(id string) *Peer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.peers[id]
+}
+
+// Peers returns the peers that are connected when the iteration starts, in no
+// order.
+func (h *Hub) Peers() iter.Seq[*Peer] {
+	return func(yield func(*Peer) bool) {
+		for _, p := range h.snapshot() {
+			if !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+func (h *Hub) snapshot() []*Peer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*Peer, 0, len(h.peers))
+	for _, p := range h.peers {
+		all = append(all, p)
+	}
+	return all
+}
+
+// Room returns the room of that name, for use from anywhere: an HTTP handler, a
+// cron job. It need not have members. A name that no pattern of Rooms matches
+// gives a room that nobody can be in.
+func (h *Hub) Room(name string) *room.Room {
+	if m := h.patterns.Match(name); m.Found() {
+		return m.Value().rooms.Get(name)
+	}
+	return h.root.rooms.Get(name)
+}
+
+// Broadcast queues e for every connected peer; room.Except and room.ExceptRooms
+// leave some out.
+func (h *Hub) Broadcast(ctx context.Context, e message.Envelope, opts ...room.BroadcastOption) error {
+	return h.everyone.Broadcast(ctx, e, opts...)
+}
+
+// BroadcastTo queues e for whoever is in at least one of the rooms, once each.
+func (h *Hub) BroadcastTo(ctx context.Context, rooms []string, e message.Envelope, opts ...room.BroadcastOption) error {
+	list := make([]*room.Room, len(rooms))
+	for i, name := range rooms {
+		list[i] = h.Room(name)
+	}
+	return room.Broadcast(ctx, list, e, opts...)
+}
+
+// Stats are counts of a moment.
+type Stats struct {
+	Peers int // connected
+	Rooms int // with members
+}
+
+// Stats returns the hub's counts.
+func (h *Hub) Stats() Stats {
+	var s Stats
+	for _, scope := range h.scopes {
+		s.Rooms += scope.rooms.Len()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.Peers = len(h.peers)
+	return s
+}

@@ -1,0 +1,199 @@
+package hub
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"sync"
+
+	"github.com/google/uuid"
+	"github.com/hubbub-go/hubbub/internal/envelope"
+	"github.com/hubbub-go/hubbub/internal/pattern"
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+	"github.com/hubbub-go/hubbub/transport"
+)
+
+// Peer is one connected client. It is a room.Member. All methods are safe for
+// concurrent use and may be called from its own handlers.
+type Peer struct {
+	hub  *Hub
+	conn transport.Conn
+	id   string
+	user string
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	beat place // in the hub's heartbeat
+
+	mu    sync.Mutex
+	rooms map[string]*membership // nil: none yet
+	asks  asks
+	turn  turn
+	state any // of State
+	gone  bool
+	bad   int // malformed messages in a row
+}
+
+// membership is a room that a peer is in, with what a message to it needs.
+type membership struct {
+	room  *room.Room
+	match pattern.Match[*Scope]
+	cell  *cell
+}
+
+func newPeer(ctx context.Context, h *Hub, c transport.Conn, user string) *Peer {
+	p := &Peer{hub: h, conn: c, id: uuid.NewString(), user: user}
+	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	return p
+}
+
+// ID returns the peer's ID, a random UUID. A client that reconnects is another
+// peer.
+func (p *Peer) ID() string { return p.id }
+
+// User returns who the peer is, as Options.Identify said; "" is anonymous.
+func (p *Peer) User() string { return p.user }
+
+// Context has the values of the connecting request and ends with the connection;
+// context.Cause then says why. Handlers get it.
+func (p *Peer) Context() context.Context { return p.ctx }
+
+// Rooms returns the names of the rooms that the peer is in, sorted.
+func (p *Peer) Rooms() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Sorted(maps.Keys(p.rooms))
+}
+
+// Send queues e for this peer alone. The error says that e cannot be encoded, or
+// that the connection takes no more.
+func (p *Peer) Send(e message.Envelope) error {
+	f, err := message.Encode(e, p.hub.opts.Codec, message.Disconnect)
+	if err != nil {
+		return err
+	}
+	return p.conn.Write(f)
+}
+
+// Deliver implements room.Member.
+func (p *Peer) Deliver(f *message.Frame) error { return p.conn.Write(f) }
+
+// Close disconnects the peer: it leaves its rooms at once, and is told the
+// reason behind what it is still owed. Code is one of the close codes of package
+// message or in 4000–4999; the reason, at most 123 bytes, is for people.
+func (p *Peer) Close(code int, reason string) {
+	p.goodbye(code, reason, 0)
+}
+
+// State returns what a hub keeps for this peer: a *T that is zero at first. All
+// of a program uses one T; another one panics. Handlers of one peer run one at a
+// time, so they need no lock for it.
+func State[T any](p *Peer) *T {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == nil {
+		p.state = new(T)
+	}
+	v, ok := p.state.(*T)
+	if !ok {
+		panic(fmt.Sprintf("hub: State[%T] of a peer whose state is a %T: use one type for the whole program", *new(T), p.state))
+	}
+	return v
+}
+
+// welcome queues the first frame of every connection.
+func (p *Peer) welcome() {
+	_ = p.Send(message.New(envelope.Welcome, struct {
+		ID        string `json:"id"`
+		User      string `json:"user,omitempty"`
+		Session   string `json:"session"`
+		Heartbeat int64  `json:"heartbeat"`
+		Limit     int    `json:"limit"`
+	}{p.id, p.user, rand.Text(), p.hub.opts.Heartbeat.Milliseconds(), p.conn.Limit()}))
+}
+
+// reply queues the answer to a message that asked for one.
+func (p *Peer) reply(room, id string, content any) error {
+	e := message.New(envelope.Ack, content)
+	e.Room, e.ID = room, id
+	return p.Send(e)
+}
+
+// refuse queues an error. Its text is for the sender alone.
+func (p *Peer) refuse(room, id string, err *message.Error) {
+	e := message.New(envelope.Error, err.Content())
+	e.Room, e.ID = room, id
+	_ = p.Send(e)
+}
+
+// end makes the peer leave everything, once; how it ended is said to whoever
+// still runs for it.
+func (p *Peer) end(reason error) {
+	p.mu.Lock()
+	if p.gone {
+		p.mu.Unlock()
+		return
+	}
+	p.gone = true
+	rooms := p.rooms
+	p.rooms = nil
+	p.asks.fail()
+	p.mu.Unlock()
+	p.cancel(reason)
+	for _, m := range rooms {
+		p.part(m)
+	}
+	p.hub.forget(p)
+	p.report(reason)
+	if p.hub.opts.Disconnect != nil {
+		p.guard("disconnect", func() error { p.hub.opts.Disconnect(p, reason); return nil })
+	}
+}
+
+func (p *Peer) hasGone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
+}
+
+// part leaves one room and what belongs to it.
+func (p *Peer) part(m *membership) {
+	m.room.Leave(p)
+	if m.cell != nil {
+		p.closeState(m.match.Value().states, m.cell)
+	}
+}
+
+// report logs the ends that an operator should know of.
+func (p *Peer) report(reason error) {
+	var closed *transport.CloseError
+	if errors.As(reason, &closed) && closed.Local && closed.Code == message.CloseSlow {
+		p.hub.opts.Log.Warn("hubbub: a client was too slow and was disconnected", "conn", p.id, "user", p.user)
+	}
+}
+
+// guard runs code of the application. What it panics or fails with is logged
+// once, unless it is meant for the client.
+func (p *Peer) guard(what string, run func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = message.Errorf(message.Internal, "")
+			p.hub.opts.Log.Error("hubbub: a handler panicked", "type", what, "conn", p.id, "user", p.user,
+				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		}
+	}()
+	err = run()
+	if errors.Is(err, context.Canceled) && p.ctx.Err() != nil {
+		return err // nobody is left to be told, and nothing is wrong
+	}
+	if err != nil && message.Public(err).Code == message.Internal {
+		p.hub.opts.Log.Error("hubbub: a handler failed", "type", what, "conn", p.id, "user", p.user, "error", err)
+	}
+	return err
+}

@@ -1,0 +1,210 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hubbub-go/hubbub/internal/envelope"
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+)
+
+// Router is what handlers are registered with: a Hub, for messages of all rooms
+// and of none, or a Scope. Only this package implements it.
+type Router interface{ scope() *Scope }
+
+// Scope has the handlers, middleware and rules of the rooms of one pattern.
+type Scope struct {
+	hub        *Hub
+	pattern    string
+	rule       Rule
+	rooms      *room.Manager
+	handlers   map[string]*handler
+	rest       *handler // for types that have no handler
+	middleware []Middleware
+	states     *states // of stateful rooms; else nil
+}
+
+// Rule is who may be in the rooms of a pattern, and how these behave. The zero
+// value admits everybody and announces nobody.
+type Rule struct {
+	// Join decides whether r.Peer may join; r.Decode reads what it sent along.
+	// The state is what fellow members see of it, in rooms with Presence; it is
+	// encoded as JSON. The error is what the client is told.
+	Join func(ctx context.Context, r *Request) (state any, err error)
+	// Presence tells members who comes and goes.
+	Presence bool
+	// Policy is what happens at members that are too slow.
+	Policy message.Policy
+}
+
+// Handler handles one message. The value is the answer that a sender which asked
+// for one gets, the error its refusal.
+type Handler func(ctx context.Context, r *Request) (any, error)
+
+// Middleware wraps handlers, as func(http.Handler) http.Handler does for HTTP.
+// It runs for messages that have a handler.
+type Middleware func(next Handler) Handler
+
+// HandlerOption changes how a handler is called.
+type HandlerOption uint8
+
+// Concurrent takes a handler out of its peer's order: it runs on a goroutine of
+// its own, at most 16 for one peer, while the peer's next messages are handled.
+const Concurrent HandlerOption = 1
+
+type handler struct {
+	run        Handler
+	concurrent bool
+}
+
+func newScope(h *Hub, pattern string, rule *Rule) *Scope {
+	s := &Scope{hub: h, pattern: pattern, handlers: map[string]*handler{}}
+	if rule != nil {
+		s.rule = *rule
+	}
+	s.rooms = room.NewManager(&room.Options{Codec: h.opts.Codec, Policy: s.rule.Policy, Presence: s.rule.Presence})
+	return s
+}
+
+func (h *Hub) scope() *Scope { return h.root }
+
+func (s *Scope) scope() *Scope { return s }
+
+// Rooms declares the rooms of a pattern, as "lobby", "chat/{id}" or
+// "files/{path...}": {id} is one segment of the name, {path...} the rest. Where
+// several patterns match a name, the more literal one wins. A peer that joins
+// such a room gets past rule first; nil is the zero Rule. It panics if the
+// pattern is wrong or there already.
+func (h *Hub) Rooms(pattern string, rule *Rule) *Scope {
+	h.mustNotBeFrozen("Rooms(%q)", pattern)
+	s := newScope(h, pattern, rule)
+	if err := h.patterns.Add(pattern, s); err != nil {
+		panic("hub: " + err.Error())
+	}
+	h.scopes = append(h.scopes, s)
+	return s
+}
+
+// Use adds middleware around all handlers, of the hub and of its rooms.
+func (h *Hub) Use(mw ...Middleware) { h.root.Use(mw...) }
+
+// Use adds middleware around the handlers of these rooms, inside the hub's own.
+func (s *Scope) Use(mw ...Middleware) {
+	s.hub.mustNotBeFrozen("Use")
+	s.middleware = append(s.middleware, mw...)
+}
+
+// On registers a handler for messages of a kind. It panics for a type that is
+// empty, belongs to the protocol or has a handler already, and after the hub's
+// first request.
+func On[T any](r Router, kind message.Kind[T], fn func(context.Context, *Request, T) error, opts ...HandlerOption) {
+	r.scope().register(string(kind), func(ctx context.Context, r *Request) (any, error) {
+		var in T
+		if err := r.Decode(&in); err != nil {
+			return nil, err
+		}
+		return nil, fn(ctx, r, in)
+	}, opts)
+}
+
+// Reply registers a handler for a question; what it returns is the answer. It
+// panics as On does.
+func Reply[Req, Res any](r Router, call message.Call[Req, Res], fn func(context.Context, *Request, Req) (Res, error), opts ...HandlerOption) {
+	r.scope().register(string(call), func(ctx context.Context, r *Request) (any, error) {
+		var in Req
+		if err := r.Decode(&in); err != nil {
+			return nil, err
+		}
+		return fn(ctx, r, in)
+	}, opts)
+}
+
+// OnRest registers a handler for all messages whose type has no handler of its
+// own; r.Type says which it is. It panics as On does.
+func OnRest(r Router, fn Handler, opts ...HandlerOption) {
+	s := r.scope()
+	s.hub.mustNotBeFrozen("OnRest")
+	if s.rest != nil {
+		panic(fmt.Sprintf("hub: %s has two handlers for the rest", s))
+	}
+	s.rest = newHandler(fn, opts)
+}
+
+func newHandler(run Handler, opts []HandlerOption) *handler {
+	h := &handler{run: run}
+	for _, o := range opts {
+		h.concurrent = h.concurrent || o == Concurrent
+	}
+	return h
+}
+
+func (s *Scope) register(typ string, run Handler, opts []HandlerOption) {
+	s.hub.mustNotBeFrozen("a handler for %q", typ)
+	switch err := envelope.CheckName("type", typ, envelope.MaxType); {
+	case err != nil:
+		panic(fmt.Sprintf("hub: a handler for %q: %v", typ, err))
+	case envelope.System(typ):
+		panic(fmt.Sprintf("hub: a handler for %q: this type belongs to the protocol", typ))
+	case s.handlers[typ] != nil:
+		panic(fmt.Sprintf("hub: %s has two handlers for %q", s, typ))
+	}
+	s.handlers[typ] = newHandler(run, opts)
+}
+
+// String names the scope in messages about mistakes.
+func (s *Scope) String() string {
+	if s.pattern == "" {
+		return "the hub"
+	}
+	return fmt.Sprintf("Rooms(%q)", s.pattern)
+}
+
+func (h *Hub) mustNotBeFrozen(what string, args ...any) {
+	if h.frozen.Load() {
+		panic(fmt.Sprintf("hub: %s comes after the first request; register everything before serving", fmt.Sprintf(what, args...)))
+	}
+}
+
+// freeze ends registration and wraps each handler in its middleware, so that
+// routing takes no lock.
+func (h *Hub) freeze() {
+	h.freezing.Do(func() {
+		h.frozen.Store(true)
+		for _, s := range append([]*Scope{h.root}, h.scopes...) {
+			for _, f := range s.handlers {
+				s.wrap(f)
+			}
+			if s.rest != nil {
+				s.wrap(s.rest)
+			}
+		}
+	})
+}
+
+func (s *Scope) wrap(f *handler) {
+	all := s.hub.root.middleware
+	if s != s.hub.root {
+		all = append(append([]Middleware(nil), all...), s.middleware...)
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		f.run = all[i](f.run)
+	}
+}
+
+// find returns the handler of a message that is addressed to a room of scope s,
+// or to none where s is nil.
+func (h *Hub) find(s *Scope, typ []byte) *handler {
+	if s != nil {
+		if f := s.handlers[string(typ)]; f != nil {
+			return f
+		}
+	}
+	if f := h.root.handlers[string(typ)]; f != nil {
+		return f
+	}
+	if s != nil && s.rest != nil {
+		return s.rest
+	}
+	return h.root.rest
+}

@@ -1,0 +1,126 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+)
+
+// StateScope is a Scope whose rooms have a state, one *S for each live room.
+type StateScope[S any] struct{ *Scope }
+
+// RoomsOf declares rooms with a state. open makes it when the first member is
+// about to join; its error refuses the join. The state lives until the last
+// member has left, and is then closed if it is an io.Closer. A room that fills
+// again gets a new one. State is of this process: what several nodes share does
+// not belong there.
+func RoomsOf[S any](h *Hub, pattern string, rule *Rule, open func(ctx context.Context, r *room.Room) (*S, error)) *StateScope[S] {
+	s := &StateScope[S]{h.Rooms(pattern, rule)}
+	s.states = &states{open: func(ctx context.Context, r *room.Room) (any, error) { return open(ctx, r) }}
+	return s
+}
+
+// OnRoom registers a handler that gets the room's state; a method expression
+// fits: hub.OnRoom(chat, Say, (*chatRoom).say). Such handlers of one room run
+// one at a time, whichever peer they are for, so the state needs no lock. One
+// that waits holds up its room. It panics as On does.
+func OnRoom[S, T any](s *StateScope[S], kind message.Kind[T], fn func(*S, context.Context, *Request, T) error) {
+	On(s, kind, func(ctx context.Context, r *Request, in T) error {
+		return s.states.turn(ctx, r, func(state any) error { return fn(state.(*S), ctx, r, in) })
+	})
+}
+
+// ReplyRoom is to Reply what OnRoom is to On.
+func ReplyRoom[S, Req, Res any](s *StateScope[S], call message.Call[Req, Res], fn func(*S, context.Context, *Request, Req) (Res, error)) {
+	Reply(s, call, func(ctx context.Context, r *Request, in Req) (res Res, err error) {
+		err = s.states.turn(ctx, r, func(state any) error {
+			res, err = fn(state.(*S), ctx, r, in)
+			return err
+		})
+		return res, err
+	})
+}
+
+// states are the states of the live rooms of one scope.
+type states struct {
+	open func(ctx context.Context, r *room.Room) (any, error)
+
+	mu    sync.Mutex
+	cells map[string]*cell
+}
+
+// cell is the state of one room, with its turn.
+type cell struct {
+	room  string
+	once  sync.Once
+	value any
+	err   error
+	turn  chan struct{} // of 1: held by the handler that runs
+	refs  int           // members, those about to be, and handlers; states.mu guards it
+}
+
+// enter counts a member in; the first one opens the state.
+func (s *states) enter(ctx context.Context, r *room.Room) (*cell, error) {
+	s.mu.Lock()
+	c := s.cells[r.Name()]
+	if c == nil {
+		c = &cell{room: r.Name(), turn: make(chan struct{}, 1), err: errors.New("hub: opening the state of the room panicked")}
+		if s.cells == nil {
+			s.cells = map[string]*cell{}
+		}
+		s.cells[c.room] = c
+	}
+	c.refs++
+	s.mu.Unlock()
+	defer func() {
+		if c.err != nil {
+			_ = s.exit(c)
+		}
+	}()
+	c.once.Do(func() { c.value, c.err = s.open(ctx, r) })
+	return c, c.err
+}
+
+// exit counts out. For the last one the state is closed: nobody uses it then.
+func (s *states) exit(c *cell) error {
+	s.mu.Lock()
+	c.refs--
+	last := c.refs == 0
+	if last {
+		delete(s.cells, c.room)
+	}
+	s.mu.Unlock()
+	if closer, ok := c.value.(io.Closer); ok && last && c.err == nil {
+		return closer.Close()
+	}
+	return nil
+}
+
+// turn calls fn with the state of r's room when no other handler has it.
+func (s *states) turn(ctx context.Context, r *Request, fn func(state any) error) error {
+	c := r.cell
+	s.mu.Lock()
+	if c == nil || c.refs == 0 {
+		s.mu.Unlock()
+		return message.Errorf(message.NotMember, "join the room first")
+	}
+	c.refs++
+	s.mu.Unlock()
+	defer r.Peer.closeState(s, c)
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+		return fn(c.value)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// closeState counts out of a room's state, which may close it.
+func (p *Peer) closeState(s *states, c *cell) {
+	_ = p.guard("close", func() error { return s.exit(c) })
+}

@@ -1,0 +1,179 @@
+package hub
+
+import (
+	"errors"
+
+	"github.com/hubbub-go/hubbub/internal/envelope"
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/transport"
+)
+
+// turn keeps a peer's handlers in order while its answers are read.
+//
+// Normally one goroutine reads a message, runs its handler, and reads the next:
+// a slow handler holds up its sender and nobody else. But whoever waits for an
+// answer of this client needs somebody to read it. So while a question is open
+// and a handler runs, another goroutine takes over reading ("relief"): it passes
+// answers on, and puts everything else in a backlog, which the first goroutine
+// handles, in order, when its handler is done. Then it ends, and the relief is
+// the reader.
+type turn struct {
+	running bool    // a handler is running
+	relief  *relief // another goroutine reads meanwhile; else nil
+	side    chan struct{}
+}
+
+type relief struct {
+	backlog []inbound
+	space   chan struct{} // of 1: something was taken from a full backlog
+}
+
+// backlog is how many messages may wait behind a handler that asks; then reading
+// stops.
+const backlog = 64
+
+// concurrent is how many concurrent handlers of one peer may run.
+const concurrent = 16
+
+// inbound is a message that was read and checked.
+type inbound struct {
+	message *transport.Message // holds the bytes of parts and content
+	parts   envelope.Parts
+	content message.Raw
+	err     error
+}
+
+// read reads until the connection ends or another goroutine reads on.
+func (p *Peer) read() {
+	for {
+		m, err := p.conn.Read()
+		var broken *transport.Violation
+		switch {
+		case errors.As(err, &broken):
+			if broken.Code == message.CloseTooLarge {
+				p.refuse("", "", message.Errorf(message.TooLarge, "%s", broken.Reason))
+			}
+			p.conn.Close(broken.Code, broken.Reason)
+			p.end(&transport.CloseError{Code: broken.Code, Reason: broken.Reason, Local: true})
+			continue // until the client has answered the close
+		case err != nil:
+			p.end(err)
+			return
+		}
+		in := parse(m)
+		if p.answered(&in) {
+			m.Release()
+			continue
+		}
+		if !p.take(in) {
+			return
+		}
+	}
+}
+
+// parse splits a message and checks its form.
+func parse(m *transport.Message) inbound {
+	in := inbound{message: m}
+	head := m.Data
+	if m.Binary {
+		if head, in.content.Data, in.err = message.SplitBinary(m.Data); in.err != nil {
+			return in
+		}
+		in.content.Binary = true
+	}
+	if err := envelope.Parse(head, &in.parts); err != nil {
+		in.err = message.Errorf(message.Malformed, "%s", err)
+	} else if !m.Binary {
+		in.content.Data = in.parts.Content
+	} else if in.parts.Content != nil {
+		in.err = message.Errorf(message.Malformed, `a binary message has its content behind the newline, not in "content"`)
+	}
+	return in
+}
+
+// take handles a message now, or leaves it to the goroutine whose handler is
+// running. It reports whether this goroutine is to read on.
+func (p *Peer) take(in inbound) bool {
+	p.mu.Lock()
+	for p.turn.running {
+		r := p.turn.relief // not nil: this goroutine is it
+		if len(r.backlog) < backlog {
+			r.backlog = append(r.backlog, in)
+			p.mu.Unlock()
+			return true
+		}
+		p.mu.Unlock()
+		select {
+		case <-r.space:
+		case <-p.ctx.Done():
+		}
+		p.mu.Lock()
+		if p.gone {
+			p.mu.Unlock()
+			in.message.Release()
+			return true
+		}
+	}
+	p.turn.running = true
+	if p.asks.open() {
+		p.relieve()
+	}
+	p.mu.Unlock()
+	p.handle(in)
+	return p.done()
+}
+
+// relieve starts a goroutine that reads while a handler runs. p.mu is held.
+func (p *Peer) relieve() {
+	if p.turn.running && p.turn.relief == nil {
+		p.turn.relief = &relief{space: make(chan struct{}, 1)}
+		p.hub.running.Add(1) // the caller is counted, so the count is not zero
+		go func() {
+			defer p.hub.running.Done()
+			p.read()
+		}()
+	}
+}
+
+// done ends a turn: the backlog first, if there is one. It reports whether this
+// goroutine still is the reader.
+func (p *Peer) done() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.turn.relief
+	for r != nil && len(r.backlog) > 0 {
+		in := r.backlog[0]
+		r.backlog[0] = inbound{}
+		r.backlog = r.backlog[1:]
+		select {
+		case r.space <- struct{}{}:
+		default:
+		}
+		p.mu.Unlock()
+		p.handle(in)
+		p.mu.Lock()
+	}
+	if r != nil {
+		select {
+		case r.space <- struct{}{}: // it may be waiting with a message of its own
+		default:
+		}
+	}
+	p.turn.running, p.turn.relief = false, nil
+	return r == nil
+}
+
+// aside runs a concurrent handler. It waits if too many are running.
+func (p *Peer) aside(run func()) {
+	if p.turn.side == nil {
+		p.turn.side = make(chan struct{}, concurrent)
+	}
+	side := p.turn.side
+	side <- struct{}{}
+	p.hub.running.Add(1)
+	go func() {
+		defer p.hub.running.Done()
+		defer func() { <-side }()
+		run()
+	}()
+}

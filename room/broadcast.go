@@ -1,0 +1,150 @@
+package room
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/hubbub-go/hubbub/internal/envelope"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+// BroadcastOption narrows one broadcast.
+type BroadcastOption func(*audience)
+
+type audience struct {
+	except []string
+	rooms  []*Room
+}
+
+// Except leaves out the members with these IDs.
+func Except(ids ...string) BroadcastOption {
+	return func(a *audience) { a.except = append(a.except, ids...) }
+}
+
+// ExceptRooms leaves out whoever is in one of these rooms.
+func ExceptRooms(rooms ...*Room) BroadcastOption {
+	return func(a *audience) { a.rooms = append(a.rooms, rooms...) }
+}
+
+// left is every ID that the options leave out.
+func (a *audience) left() []string {
+	ids := a.except
+	for _, r := range a.rooms {
+		for _, m := range r.snapshot() {
+			ids = append(ids, m.ID())
+		}
+	}
+	return ids
+}
+
+func choose(opts []BroadcastOption) []string {
+	if len(opts) == 0 {
+		return nil
+	}
+	var a audience
+	for _, o := range opts {
+		o(&a)
+	}
+	return a.left()
+}
+
+// Broadcast queues e, addressed from this room, for every member. It is encoded
+// once, whatever the number of members. The error says that e cannot be encoded
+// or that ctx had ended; a member that takes nothing is no error.
+//
+// Members see the messages of one goroutine in the order of its calls.
+func (r *Room) Broadcast(ctx context.Context, e message.Envelope, opts ...BroadcastOption) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	e.Room = r.name
+	f, err := message.Encode(e, r.manager.opts.Codec, r.manager.opts.Policy)
+	if err != nil {
+		return err
+	}
+	except := choose(opts)
+	live := r.live()
+	if live == nil {
+		return nil
+	}
+	live.mu.RLock()
+	defer live.mu.RUnlock()
+	if len(except) > 1 {
+		live.deliverExcept(f, except)
+		return nil
+	}
+	skip := -1
+	if len(except) == 1 {
+		skip = live.find(except[0])
+	}
+	live.deliver(f, skip)
+	return nil
+}
+
+// deliver queues f for all but the member at skip. r.mu is held; Deliver only
+// appends to the member's queue, so the room is held for as long as that takes.
+func (r *Room) deliver(f *message.Frame, skip int) {
+	for i := range r.members {
+		if i != skip {
+			_ = r.members[i].Deliver(f)
+		}
+	}
+}
+
+func (r *Room) deliverExcept(f *message.Frame, except []string) {
+	skip := make(map[int]struct{}, len(except))
+	for _, id := range except {
+		skip[r.find(id)] = struct{}{}
+	}
+	for i := range r.members {
+		if _, out := skip[i]; !out {
+			_ = r.members[i].Deliver(f)
+		}
+	}
+}
+
+// Broadcast queues e for whoever is in at least one of the rooms, once each. The
+// rooms may belong to different managers; codec and policy are the first one's.
+// e.Room stays as it is: the message comes from no single room.
+func Broadcast(ctx context.Context, rooms []*Room, e message.Envelope, opts ...BroadcastOption) error {
+	if err := ctx.Err(); err != nil || len(rooms) == 0 {
+		return err
+	}
+	f, err := message.Encode(e, rooms[0].manager.opts.Codec, rooms[0].manager.opts.Policy)
+	if err != nil {
+		return err
+	}
+	reached := map[string]struct{}{}
+	for _, id := range choose(opts) {
+		reached[id] = struct{}{}
+	}
+	for _, r := range rooms {
+		for _, m := range r.snapshot() {
+			id := m.ID()
+			if _, done := reached[id]; !done {
+				reached[id] = struct{}{}
+				_ = m.Deliver(f)
+			}
+		}
+	}
+	return nil
+}
+
+// welcome is the answer to a join. r.mu is held.
+func (r *Room) welcome(id string) *message.Frame {
+	content := strconv.AppendInt([]byte(`{"members":`), int64(len(r.members)), 10)
+	if r.manager.opts.Presence && len(r.members) <= named {
+		content = append(content, `,"presence":[`...)
+		for i, m := range r.members {
+			if i > 0 {
+				content = append(content, ',')
+			}
+			content = append(content, m.public.entry...)
+		}
+		content = append(content, ']')
+	}
+	e := message.New(envelope.Ack, message.Raw{Data: append(content, '}')})
+	e.Room, e.ID = r.name, id
+	f, _ := message.Encode(e, nil, message.Disconnect) // made of checked parts
+	return f
+}

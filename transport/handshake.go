@@ -1,0 +1,164 @@
+package transport
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Subprotocol is the one dialect spoken. A client that names none gets it too.
+const Subprotocol = "hubbub.v1"
+
+func bad(status int, code, format string, args ...any) *Refusal {
+	return &Refusal{Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// checkUpgrade verifies the form of an opening handshake, RFC 6455 §4.2.1. The
+// library below would answer the same in plain text, and would wait for a body
+// that never comes.
+func checkUpgrade(r *http.Request) *Refusal {
+	switch {
+	case r.Method != http.MethodGet || !hasToken(r.Header, "Connection", "upgrade") || !hasToken(r.Header, "Upgrade", "websocket"):
+		return bad(400, "not_websocket", "this address speaks WebSocket: open it with new WebSocket(url) or a WebSocket client. "+
+			"Behind a proxy, let it pass the Connection and Upgrade headers on")
+	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
+		return bad(400, "http_version", "a WebSocket handshake needs HTTP/1.1, not %s", r.Proto)
+	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
+		return bad(400, "body", "a WebSocket handshake has no body")
+	case r.Header.Get("Sec-WebSocket-Version") != "13":
+		return bad(426, "websocket_version", "the WebSocket version %q is not supported, only 13 is", r.Header.Get("Sec-WebSocket-Version"))
+	}
+	keys := r.Header.Values("Sec-WebSocket-Key")
+	if len(keys) != 1 {
+		return bad(400, "websocket_key", "a handshake has one Sec-WebSocket-Key, this one has %d", len(keys))
+	}
+	if key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(keys[0])); err != nil || len(key) != 16 {
+		return bad(400, "websocket_key", "Sec-WebSocket-Key is not 16 bytes in base64")
+	}
+	if offered := tokens(r.Header, "Sec-WebSocket-Protocol"); len(offered) > 0 && !hasToken(r.Header, "Sec-WebSocket-Protocol", Subprotocol) {
+		return bad(400, "subprotocol", "the subprotocol spoken here is %s", Subprotocol)
+	}
+	return nil
+}
+
+// hijackable finds out, before anything is written, whether the connection can
+// be taken over, and names the wrapper that prevents it.
+func hijackable(w http.ResponseWriter) *Refusal {
+	for {
+		switch v := w.(type) {
+		case http.Hijacker:
+			return nil
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = v.Unwrap()
+		default:
+			return bad(501, "no_hijacker", "the http.ResponseWriter is a %T, which hides http.Hijacker: "+
+				"mount the hub outside the middleware that wraps it, or give the wrapper an Unwrap method", w)
+		}
+	}
+}
+
+// origins decides which pages may connect.
+type origins struct {
+	allowed []string // "host", "host:port", "*.host", each with or without "scheme://"
+	any     bool
+}
+
+// check compares whole host labels, never patterns of characters: "*example.com"
+// must not admit evilexample.com. A request without Origin comes from no page.
+func (o *origins) check(r *http.Request) *Refusal {
+	values := r.Header.Values("Origin")
+	if o.any || len(values) == 0 {
+		return nil
+	}
+	origin := values[0]
+	u, err := url.Parse(origin)
+	if len(values) == 1 && err == nil && u.Host != "" && u.Path == "" && u.User == nil {
+		if strings.EqualFold(u.Host, r.Host) || development(r, u) {
+			return nil
+		}
+		for _, a := range o.allowed {
+			if matchOrigin(a, u) {
+				return nil
+			}
+		}
+	}
+	return bad(403, "origin", "the Origin %.200q is not the Host %.200q and not allowed: allow it with WebSocketOptions.Origins; "+
+		"behind a proxy, pass the Host on with its port", origin, r.Host)
+}
+
+// development reports whether page and server are both of this machine, as with
+// a development server on a port of its own.
+func development(r *http.Request, origin *url.URL) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok || !loopback(local.String()) {
+		return false
+	}
+	return loopback(r.Host) && loopback(origin.Host)
+}
+
+func loopback(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = strings.Trim(hostport, "[]")
+	}
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// matchOrigin reports whether one entry of WebSocketOptions.Origins admits u.
+func matchOrigin(entry string, u *url.URL) bool {
+	if scheme, host, ok := strings.Cut(entry, "://"); ok {
+		if !strings.EqualFold(scheme, u.Scheme) {
+			return false
+		}
+		entry = host
+	}
+	host := u.Host
+	if _, _, err := net.SplitHostPort(entry); err != nil { // no port asked for: the scheme's own
+		if port := u.Port(); port != "" && !defaultPort(u.Scheme, port) {
+			return false
+		}
+		host = u.Hostname()
+		entry = strings.Trim(entry, "[]")
+	}
+	if domain, ok := strings.CutPrefix(entry, "*."); ok {
+		sub, ok := cutSuffixFold(host, "."+domain)
+		return ok && sub != ""
+	}
+	return strings.EqualFold(host, entry)
+}
+
+func defaultPort(scheme, port string) bool {
+	return scheme == "http" && port == "80" || scheme == "https" && port == "443"
+}
+
+func cutSuffixFold(s, suffix string) (string, bool) {
+	if n := len(s) - len(suffix); n >= 0 && strings.EqualFold(s[n:], suffix) {
+		return s[:n], true
+	}
+	return s, false
+}
+
+func tokens(h http.Header, name string) []string {
+	var out []string
+	for _, v := range h.Values(name) {
+		for t := range strings.SplitSeq(v, ",") {
+			if t = strings.TrimSpace(t); t != "" {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
+}
+
+func hasToken(h http.Header, name, want string) bool {
+	for _, t := range tokens(h, name) {
+		if strings.EqualFold(t, want) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,257 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/hubbub-go/hubbub/internal/queue"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+// PipeConn is one end of an in-memory connection. The server's end is handed to
+// the hub; the client's is what Pipe returns. It needs no network and no
+// goroutine, so it works inside a testing/synctest bubble.
+type PipeConn struct {
+	other *PipeConn
+	limit int
+	hard  int
+
+	line *line // guards the rest, of both ends
+
+	in     queue.Queue // what the other end has written
+	seen   bool
+	frozen bool        // neither reads nor answers pings
+	sent   *CloseError // the close frame that this end has sent
+	err    error       // how this end ended
+	timer  *time.Timer // cuts an end whose close is not answered
+}
+
+// line is what the two ends share.
+type line struct {
+	mu   sync.Mutex
+	cond sync.Cond
+}
+
+// PipeOptions tune an in-memory connection; they mean what they do in
+// WebSocketOptions, with the same defaults.
+type PipeOptions struct {
+	Limit   int
+	Pending int
+}
+
+type pipeKey struct{}
+
+// Pipe connects to h in memory: h serves r as if it had come from the network,
+// through all its middleware, and finds a connection instead of a socket. The
+// error is a *Refusal where h has answered with anything but a connection.
+func Pipe(h http.Handler, r *http.Request, opts *PipeOptions) (*PipeConn, error) {
+	var o PipeOptions
+	if opts != nil {
+		o = *opts
+	}
+	setDefault(&o.Limit, 64<<10)
+	setDefault(&o.Pending, 1<<20)
+	l := &line{}
+	l.cond.L = &l.mu
+	client := &PipeConn{line: l, limit: o.Limit, hard: o.Pending, seen: true}
+	server := &PipeConn{line: l, limit: o.Limit, hard: o.Pending, seen: true, other: client}
+	client.other = server
+	dial := &pipeDial{conn: server}
+	w := &answer{header: http.Header{}, status: http.StatusOK}
+	h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), pipeKey{}, dial)))
+	if !dial.taken {
+		return nil, &Refusal{Status: w.status, Code: "refused", Message: w.body.String()}
+	}
+	return client, nil
+}
+
+// answer keeps what a handler says instead of connecting.
+type answer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) WriteHeader(status int)      { a.status = status }
+func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
+
+type pipeDial struct {
+	conn  *PipeConn
+	taken bool
+}
+
+// Piped is the transport at the other side of Pipe. A hub adds it by itself: no
+// request from a network can match it.
+func Piped() Transport { return piped{} }
+
+type piped struct{}
+
+// Match implements Transport.
+func (piped) Match(r *http.Request) bool {
+	_, ok := r.Context().Value(pipeKey{}).(*pipeDial)
+	return ok
+}
+
+// Serve implements Transport.
+func (piped) Serve(w http.ResponseWriter, r *http.Request, accept Accept) {
+	dial := r.Context().Value(pipeKey{}).(*pipeDial)
+	run, err := accept(r)
+	if err != nil {
+		Refuse(w, err)
+		return
+	}
+	dial.taken = true
+	go run(dial.conn)
+}
+
+// Limit implements Conn.
+func (c *PipeConn) Limit() int { return c.limit }
+
+// Write implements Conn.
+func (c *PipeConn) Write(f *message.Frame) error {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	if c.sent != nil || c.err != nil {
+		return ErrClosed
+	}
+	switch c.other.in.Push(queue.Item{Frame: f, Bytes: f.Payload()}, c.hard, c.other.frozen) {
+	case queue.Overflow:
+		c.other.in.Clear()
+		c.close(&CloseError{message.CloseSlow, "too slow: more was pending than this connection may have", true})
+		return ErrClosed
+	case queue.Queued:
+		c.sign(c.other)
+	}
+	return nil
+}
+
+// sign notes a sign of life at the end to, and wakes its reader.
+func (c *PipeConn) sign(to *PipeConn) {
+	to.seen = true
+	c.line.cond.Broadcast()
+}
+
+// Ping implements Conn. The other end answers at once, unless it is frozen.
+func (c *PipeConn) Ping() error {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	if c.err != nil {
+		return ErrClosed
+	}
+	c.seen = !c.other.frozen && c.other.err == nil
+	return nil
+}
+
+// Seen implements Conn.
+func (c *PipeConn) Seen() bool {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	return c.seen
+}
+
+// Freeze makes this end as good as dead: it reads nothing and answers no ping,
+// but does not close either. Freeze(false) undoes it.
+func (c *PipeConn) Freeze(yes bool) {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	c.frozen = yes
+	c.line.cond.Broadcast()
+}
+
+// Close implements Conn.
+func (c *PipeConn) Close(code int, reason string) {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	c.close(&CloseError{code, reason, true})
+}
+
+// close queues a close frame; line.mu is held.
+func (c *PipeConn) close(e *CloseError) {
+	if c.sent != nil || c.err != nil {
+		return
+	}
+	c.sent = e
+	c.timer = time.AfterFunc(closeWait, c.Abort)
+	c.line.cond.Broadcast()
+}
+
+// Abort implements Conn.
+func (c *PipeConn) Abort() {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	var err error = fmt.Errorf("transport: the connection broke: %w", io.ErrUnexpectedEOF)
+	if c.sent != nil {
+		err = c.sent
+	}
+	c.end(err)
+	c.other.end(fmt.Errorf("transport: the connection broke: %w", io.ErrUnexpectedEOF))
+}
+
+// end ends this end; line.mu is held.
+func (c *PipeConn) end(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.line.cond.Broadcast()
+}
+
+// Read implements Conn.
+func (c *PipeConn) Read() (*Message, error) {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	for {
+		if !c.frozen {
+			if m, err := c.take(); m != nil || err != nil {
+				return m, err
+			}
+		} else if c.err != nil {
+			return nil, c.err
+		}
+		c.line.cond.Wait()
+	}
+}
+
+// take returns what is there: a message, the end, or nothing. Messages that
+// came before the other end's close frame come first.
+func (c *PipeConn) take() (*Message, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
+	for {
+		it, ok := c.in.Pop()
+		switch {
+		case !ok:
+			return nil, c.answer()
+		case c.sent != nil: // behind our close frame nothing counts but its answer
+			continue
+		case len(it.Bytes) > c.limit:
+			return nil, &Violation{message.CloseTooLarge, fmt.Sprintf("a message may have %d bytes", c.limit)}
+		}
+		m := messages.Get().(*Message)
+		m.Data, m.Binary = append(m.Data[:0], it.Bytes...), it.Frame.Binary()
+		return m, nil
+	}
+}
+
+// answer ends both ends if the other one has sent a close frame.
+func (c *PipeConn) answer() error {
+	closed := c.other.sent
+	if closed == nil {
+		return nil
+	}
+	if c.sent == nil {
+		c.sent = &CloseError{closed.Code, closed.Reason, false}
+		c.other.end(closed)
+	}
+	c.end(c.sent)
+	return c.err
+}

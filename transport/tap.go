@@ -1,0 +1,342 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"math"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hubbub-go/hubbub/internal/queue"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+// ErrClosed is returned by Write on a connection that takes no more.
+var ErrClosed = errors.New("transport: the connection is closed")
+
+// tap is the net.Conn beneath coder/websocket. What the library writes (pongs,
+// close frames) joins our own frames in one queue, and leaves with them in one
+// write(2). The trick rests on three facts that the contract tests pin: the
+// library writes each control frame with one Write, as long as its bufio.Writer
+// holds 131 bytes; it writes nothing else, as nobody calls its data methods; and
+// Write here never blocks, so the library's locks are never held for long.
+type tap struct {
+	net.Conn
+	raw     syscall.RawConn // nil: TLS and whatever else is no plain socket
+	worker  *worker         // nil where raw is
+	timeout time.Duration   // without progress of a write
+	hard    int             // bytes that may be pending
+
+	seen  atomic.Bool // a sign of life since the last ping
+	inbox inbox       // of the reading goroutine
+
+	mu    sync.Mutex
+	q     queue.Queue
+	state state
+	last  CloseError // the close frame that was queued first
+}
+
+// state says who has a connection's queue, and how far its end has come.
+type state struct {
+	queued  bool // on a worker's list, or being flushed
+	blocked bool // the socket is full; a goroutine writes
+	closing bool // a close frame is queued: nothing comes behind it
+	closed  bool // the library is done: close when all is written
+	dead    bool // cut off
+}
+
+// Write takes the library's own frames. The bytes are the library's buffer.
+func (t *tap) Write(p []byte) (int, error) {
+	if len(p) >= 2 && p[0] == 0x88 {
+		t.closeFrame(p[2:])
+		return len(p), nil
+	}
+	_ = t.push(queue.Item{Bytes: append([]byte(nil), p...)})
+	return len(p), nil
+}
+
+// closeFrame queues a close frame of the library's: an answer, or a protocol
+// error. An answer repeats what the other side said, which may be no UTF-8.
+func (t *tap) closeFrame(payload []byte) {
+	code, reason := 1005, ""
+	if len(payload) >= 2 {
+		code, reason = int(payload[0])<<8|int(payload[1]), string(payload[2:])
+	}
+	if !utf8.ValidString(reason) {
+		code, reason = 1007, "the close reason was not UTF-8"
+	}
+	t.closeAs(CloseError{Code: code, Reason: reason})
+}
+
+// closeWith queues a close frame of ours.
+func (t *tap) closeWith(code int, reason string) {
+	t.closeAs(CloseError{Code: code, Reason: reason, Local: true})
+}
+
+// closeAs queues a close frame, unless one is queued already, and gives the
+// other side closeWait from now.
+func (t *tap) closeAs(last CloseError) {
+	t.mu.Lock()
+	if t.state.closing || t.state.dead {
+		t.mu.Unlock()
+		return
+	}
+	start := t.finish(last)
+	t.mu.Unlock()
+	t.hurry()
+	t.start(start)
+}
+
+// hurry bounds the rest of a connection's life.
+func (t *tap) hurry() {
+	end := time.Now().Add(closeWait)
+	_ = t.Conn.SetReadDeadline(end)
+	_ = t.Conn.SetWriteDeadline(end)
+}
+
+// finish queues the last frame and reports whether a flush has to start. t.mu
+// is held.
+func (t *tap) finish(last CloseError) (start bool) {
+	t.last, t.state.closing = last, true
+	t.q.Push(queue.Item{Bytes: closeFrame(last.Code, last.Reason)}, math.MaxInt, false)
+	start = !t.state.queued
+	t.state.queued = true
+	return start
+}
+
+// push queues one whole frame. It never blocks.
+func (t *tap) push(it queue.Item) error {
+	t.mu.Lock()
+	if t.state.closing || t.state.dead {
+		t.mu.Unlock()
+		return ErrClosed
+	}
+	busy := t.state.blocked || t.raw == nil && t.q.Size() > most
+	switch t.q.Push(it, t.hard, busy) {
+	case queue.Dropped:
+		t.mu.Unlock()
+		return nil
+	case queue.Overflow:
+		t.q.Clear()
+		start := t.finish(CloseError{message.CloseSlow, "too slow: more was pending than this connection may have", true})
+		t.mu.Unlock()
+		t.hurry()
+		t.start(start)
+		return ErrClosed
+	}
+	start := !t.state.queued
+	t.state.queued = true
+	t.mu.Unlock()
+	t.start(start)
+	return nil
+}
+
+// start begins a flush. t.mu is not held: a worker has a lock of its own.
+func (t *tap) start(yes bool) {
+	switch {
+	case !yes:
+	case t.worker != nil:
+		t.worker.add(t)
+	default:
+		go t.drain(nil)
+	}
+}
+
+// flush is a worker's turn: one write that does not block. Where the socket
+// takes less, a goroutine takes over until all is written.
+func (t *tap) flush(w *worker, buf []byte) {
+	t.mu.Lock()
+	out := t.q.Take(buf, most)
+	t.mu.Unlock()
+	if out != nil {
+		n, err := w.try(t.raw, out)
+		if err != nil {
+			t.kill()
+			return
+		}
+		if n < len(out) {
+			t.mu.Lock()
+			t.state.blocked = true
+			t.mu.Unlock()
+			go t.drain(append([]byte(nil), out[n:]...))
+			return
+		}
+	}
+	t.mu.Lock()
+	more := !t.q.Empty()
+	t.state.queued = more
+	end := !more && t.state.closed
+	t.mu.Unlock()
+	switch {
+	case more:
+		w.add(t) // at the end of the list, to be fair to the others
+	case end:
+		_ = t.Conn.Close()
+	}
+}
+
+var scratch = sync.Pool{New: func() any { b := make([]byte, 0, most); return &b }}
+
+// drain writes, blocking, until nothing is pending: rest first.
+func (t *tap) drain(rest []byte) {
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	for {
+		if !t.writeAll(rest) {
+			t.kill()
+			return
+		}
+		t.mu.Lock()
+		rest = t.q.Take(*buf, most)
+		if rest == nil {
+			t.state.queued, t.state.blocked = false, false
+			end := t.state.closed
+			t.mu.Unlock()
+			if end {
+				_ = t.Conn.Close()
+			}
+			return
+		}
+		t.mu.Unlock()
+	}
+}
+
+// writeAll writes in pieces, each with a deadline of its own: a slow reader may
+// live, one that takes nothing may not. A piece taken is a sign of life.
+func (t *tap) writeAll(rest []byte) bool {
+	const piece = 16 << 10
+	for len(rest) > 0 {
+		t.mu.Lock()
+		closing := t.state.closing
+		t.mu.Unlock()
+		if !closing { // otherwise closeAs has set the last deadline
+			_ = t.Conn.SetWriteDeadline(time.Now().Add(t.timeout))
+		}
+		n, err := t.Conn.Write(rest[:min(piece, len(rest))])
+		if err != nil {
+			return false
+		}
+		t.seen.Store(true)
+		rest = rest[n:]
+	}
+	return true
+}
+
+// kill cuts the connection; what is pending is lost.
+func (t *tap) kill() {
+	t.mu.Lock()
+	t.state.dead = true
+	t.q.Clear()
+	t.mu.Unlock()
+	_ = t.Conn.Close()
+}
+
+// Close is what the library calls when it is done. Readers wake at once; what
+// is pending, the close frame most likely, still goes out.
+func (t *tap) Close() error {
+	t.mu.Lock()
+	if t.state.dead {
+		t.mu.Unlock()
+		return t.Conn.Close()
+	}
+	t.state.closing, t.state.closed = true, true
+	pending := t.state.queued
+	t.mu.Unlock()
+	if !pending {
+		return t.Conn.Close()
+	}
+	_ = t.Conn.SetReadDeadline(time.Unix(1, 0))
+	_ = t.Conn.SetWriteDeadline(time.Now().Add(closeWait))
+	return nil
+}
+
+// closing reports whether the close frame is queued.
+func (t *tap) closing() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state.closing
+}
+
+// ending returns the close frame that was queued, as seen by the server: an
+// answer to the client's own is not local, everything else is.
+func (t *tap) ending() (last CloseError, local bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	last, local = t.last, t.last.Local
+	last.Local = true
+	return last, local
+}
+
+// congested reports whether more pending control frames would only pile up.
+func (t *tap) congested() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state.blocked || t.q.Size() > most
+}
+
+// trim gives memory of a quiet connection back.
+func (t *tap) trim() {
+	t.mu.Lock()
+	t.q.Trim()
+	t.mu.Unlock()
+}
+
+// inbox is what was read from the socket and not yet taken. The buffer is a
+// pooled one and is held only while there is something in it.
+type inbox struct {
+	buf    *[]byte
+	unread []byte
+	fill   func(fd uintptr) bool
+	n      int
+	err    error
+}
+
+var inboxes = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+
+// Read fills a pooled buffer, and only once the socket is readable. So an idle
+// connection holds none, and a busy one reads many messages with one syscall.
+func (t *tap) Read(p []byte) (int, error) {
+	in := &t.inbox
+	if len(in.unread) == 0 {
+		if t.raw == nil || len(p) >= 16<<10 {
+			n, err := t.Conn.Read(p)
+			t.sign(n)
+			return n, err
+		}
+		err := t.raw.Read(in.fill)
+		if err == nil {
+			err = in.err
+		}
+		if err == nil && in.n == 0 {
+			err = io.EOF
+		}
+		if err != nil {
+			in.release()
+			return 0, err
+		}
+		t.sign(in.n)
+		in.unread = (*in.buf)[:in.n]
+	}
+	n := copy(p, in.unread)
+	if in.unread = in.unread[n:]; len(in.unread) == 0 {
+		in.release()
+	}
+	return n, nil
+}
+
+func (t *tap) sign(n int) {
+	if n > 0 && !t.seen.Load() { // a load is cheaper where it is true already
+		t.seen.Store(true)
+	}
+}
+
+func (in *inbox) release() {
+	if in.buf != nil {
+		inboxes.Put(in.buf)
+	}
+	in.buf, in.unread = nil, nil
+}

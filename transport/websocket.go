@@ -1,0 +1,329 @@
+package transport
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+	"github.com/hubbub-go/hubbub/internal/queue"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+// WebSocketOptions tune a WebSocket transport. The zero value is what
+// production needs.
+type WebSocketOptions struct {
+	// Origins are hosts, besides the request's own, whose pages may connect:
+	// "app.example.com", "app.example.com:8443", "*.example.com" (any depth
+	// below it), each with or without "https://" in front. Without a port the
+	// scheme's default port is meant. While the server listens on a loopback
+	// address, pages of other loopback ports may connect too.
+	Origins []string
+	// InsecureSkipOrigin lets every page connect, with the visitor's cookies.
+	InsecureSkipOrigin bool
+	// Limit is the largest message in bytes, after decompression; default 64 KiB.
+	Limit int
+	// Pending is how many bytes may wait for one slow client before it is
+	// closed with 4003; default 1 MiB.
+	Pending int
+	// WriteTimeout is how long a client whose socket is full may take nothing
+	// at all before it is cut; default 10 s.
+	WriteTimeout time.Duration
+	// Compress agrees to permessage-deflate without context takeover. A
+	// broadcast is compressed once. Messages shorter than CompressFrom bytes,
+	// default 512, are not compressed.
+	Compress     bool
+	CompressFrom int
+	// Log gets a warning for each refusal that an operator can do something
+	// about; default slog.Default.
+	Log *slog.Logger
+	// FlushWindow delays writing so that more messages share one syscall;
+	// default 0. It adds as much latency to every message.
+	FlushWindow time.Duration
+}
+
+// WebSocket returns the transport for RFC 6455. The handshake, reading, control
+// frames and closing are coder/websocket's; writing is ours.
+func WebSocket(opts *WebSocketOptions) Transport {
+	s := &webSocket{}
+	if opts != nil {
+		s.opts = *opts
+	}
+	setDefault(&s.opts.Limit, 64<<10)
+	setDefault(&s.opts.Pending, 1<<20)
+	setDefault(&s.opts.CompressFrom, 512)
+	setDefault(&s.opts.WriteTimeout, 10*time.Second)
+	if s.opts.Log == nil {
+		s.opts.Log = slog.Default()
+	}
+	s.origins = origins{allowed: s.opts.Origins, any: s.opts.InsecureSkipOrigin}
+	s.workers.window = s.opts.FlushWindow
+	return s
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+type webSocket struct {
+	opts    WebSocketOptions
+	origins origins
+	workers workers
+}
+
+// Match implements Transport.
+func (s *webSocket) Match(r *http.Request) bool { return hasToken(r.Header, "Upgrade", "websocket") }
+
+// Serve implements Transport.
+func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept) {
+	for _, refusal := range []*Refusal{checkUpgrade(r), s.origins.check(r), hijackable(w)} {
+		if refusal != nil {
+			if refusal.Status == http.StatusForbidden || refusal.Status == http.StatusNotImplemented {
+				s.opts.Log.Warn("hubbub: refused a WebSocket", "status", refusal.Status, "reason", refusal.Message)
+			}
+			Refuse(w, refusal)
+			return
+		}
+	}
+	run, err := accept(r)
+	if err != nil {
+		Refuse(w, err)
+		return
+	}
+	c := &wsConn{s: s}
+	opts := &websocket.AcceptOptions{
+		Subprotocols:       []string{Subprotocol},
+		InsecureSkipVerify: true, // checked above
+		OnPingReceived:     func(context.Context, []byte) bool { return !c.congested() },
+	}
+	if s.opts.Compress {
+		opts.CompressionMode = websocket.CompressionNoContextTakeover
+	}
+	ws, err := websocket.Accept(&hijacker{w, c}, r, opts)
+	if err != nil {
+		if c.Conn != nil { // it was our connection by then
+			c.kill()
+			c.release()
+		}
+		return
+	}
+	ws.SetReadLimit(-1) // Read has its own
+	c.ws = ws
+	c.deflate = strings.Contains(w.Header().Get("Sec-WebSocket-Extensions"), "permessage-deflate")
+	// A fresh goroutine has a small stack, and returning lets net/http drop its
+	// own, the request and 8 KiB of buffers.
+	go run(c)
+}
+
+// hijacker hands the tap to the library in place of the connection.
+type hijacker struct {
+	http.ResponseWriter
+	c *wsConn
+}
+
+// Unwrap lets http.ResponseController through.
+func (h *hijacker) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+
+// Hijack implements http.Hijacker. The library resets the reader to what is
+// buffered in it, followed by the tap, so frames that came in one packet with
+// the handshake must be in that buffer.
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = nc.SetDeadline(time.Time{}) // net/http's own deadlines end here
+	c := h.c
+	c.Conn, c.timeout, c.hard = nc, c.s.opts.WriteTimeout, c.s.opts.Pending
+	c.seen.Store(true)
+	c.inbox.fill = c.inbox.fillOnce
+	if c.raw = rawConn(nc); c.raw != nil {
+		c.worker = c.s.workers.pick()
+	}
+	br := bufio.NewReaderSize(&c.tap, 64)
+	if n := rw.Reader.Buffered(); n > 0 {
+		early, _ := rw.Reader.Peek(n)
+		br = bufio.NewReaderSize(bytes.NewReader(bytes.Clone(early)), max(64, n))
+		_, _ = br.Peek(n)
+	}
+	// 256 bytes hold the largest control frame, so each leaves in one Write.
+	return &c.tap, bufio.NewReadWriter(br, bufio.NewWriterSize(&c.tap, 256)), nil
+}
+
+// wsConn is a Conn over WebSocket.
+type wsConn struct {
+	tap
+	s       *webSocket
+	ws      *websocket.Conn
+	deflate bool
+	partial io.Reader    // a message that was not read to its end
+	reading atomic.Int32 // 0: between messages; else 1 + pings since it began
+}
+
+// Limit implements Conn.
+func (c *wsConn) Limit() int { return c.s.opts.Limit }
+
+// Write implements Conn.
+func (c *wsConn) Write(f *message.Frame) error {
+	b := f.Encoding(message.WebSocket, plain)
+	if c.deflate && len(f.Payload()) >= c.s.opts.CompressFrom {
+		b = f.Encoding(message.WebSocketDeflated, deflated)
+	}
+	return c.push(queue.Item{Frame: f, Bytes: b})
+}
+
+// Ping implements Conn.
+func (c *wsConn) Ping() error {
+	c.seen.Store(false)
+	c.trim()
+	// A message that takes longer than two pings to arrive is no message but an
+	// attack on memory.
+	if n := c.reading.Load(); n > 2 {
+		c.Close(message.ClosePolicy, "a message took too long to arrive")
+	} else if n > 0 {
+		c.reading.CompareAndSwap(n, n+1)
+	}
+	if c.congested() {
+		return nil // a ping would only queue up; progress is a sign of life too
+	}
+	return c.push(queue.Item{Bytes: pingFrame})
+}
+
+// Seen implements Conn.
+func (c *wsConn) Seen() bool { return c.seen.Load() }
+
+// Close implements Conn.
+func (c *wsConn) Close(code int, reason string) { c.closeWith(code, reason) }
+
+// Abort implements Conn.
+func (c *wsConn) Abort() { c.kill() }
+
+// Read implements Conn.
+func (c *wsConn) Read() (*Message, error) {
+	if c.closing() {
+		return nil, c.end(c.discard())
+	}
+	typ, r, err := c.ws.Reader(context.Background()) // a context that can end would cost 9 allocations
+	if err != nil {
+		return nil, c.end(err)
+	}
+	c.reading.Store(1)
+	m, err := c.readMessage(r)
+	c.reading.Store(0)
+	var broken *Violation
+	switch {
+	case errors.As(err, &broken):
+		return nil, err
+	case err != nil:
+		return nil, c.end(err)
+	}
+	m.Binary = typ == websocket.MessageBinary
+	if !m.Binary && !utf8.Valid(m.Data) { // the library leaves this to us
+		m.Release()
+		return nil, &Violation{message.CloseUTF8, "a text message was not valid UTF-8"}
+	}
+	return m, nil
+}
+
+// readMessage reads r to its end, or one byte past the limit.
+func (c *wsConn) readMessage(r io.Reader) (*Message, error) {
+	m := messages.Get().(*Message)
+	b, limit := m.Data[:0], c.s.opts.Limit
+	for {
+		if len(b) == cap(b) {
+			b = append(b, make([]byte, max(512, min(cap(b), limit)))...)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):min(cap(b), limit+1)])
+		b = b[:len(b)+n]
+		m.Data = b
+		switch {
+		case len(b) > limit:
+			c.partial = r
+			m.Release()
+			return nil, &Violation{message.CloseTooLarge, fmt.Sprintf("a message may have %d bytes", limit)}
+		case err == io.EOF:
+			return m, nil
+		case err != nil:
+			m.Release()
+			return nil, err
+		}
+	}
+}
+
+// discard reads on after our close frame until the other side's, or until the
+// deadline that closeWith set. Ending at once would reset the connection, and
+// the reset could overtake the close frame.
+func (c *wsConn) discard() error {
+	const enough = 1 << 20 // what an honest client may have under way
+	r, left := c.partial, int64(enough)
+	for {
+		if r != nil {
+			n, err := io.Copy(io.Discard, io.LimitReader(r, left))
+			if err != nil {
+				return err
+			}
+			if left -= n; left <= 0 {
+				return errors.New("transport: the client kept sending after the close")
+			}
+		}
+		var err error
+		if _, r, err = c.ws.Reader(context.Background()); err != nil {
+			return err
+		}
+	}
+}
+
+// end releases everything and says how the connection ended.
+func (c *wsConn) end(err error) error {
+	var frame websocket.CloseError
+	answered := errors.As(err, &frame)
+	if !answered && !broken(err) {
+		// RFC 6455 was violated. For most ways the library has queued a close
+		// frame; for an unmasked frame it has not.
+		c.closeWith(message.CloseProtocol, "the frame breaks RFC 6455")
+		c.linger()
+	}
+	_ = c.ws.CloseNow()
+	c.release()
+	ours, local := c.ending()
+	switch {
+	case answered && !local:
+		return &CloseError{Code: int(frame.Code), Reason: frame.Reason}
+	case ours.Code != 0:
+		return &ours
+	}
+	return fmt.Errorf("transport: the connection broke: %w", err)
+}
+
+// broken reports whether err is the network's end and not a protocol's.
+func broken(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// linger reads on, whatever comes, for as long as a close frame may need to
+// arrive: a reset, which closing with unread bytes causes, could overtake it.
+func (c *wsConn) linger() {
+	_ = c.Conn.SetReadDeadline(time.Now().Add(lingerWait))
+	_, _ = io.Copy(io.Discard, io.LimitReader(&c.tap, 1<<20))
+}
+
+// release gives back what is shared with other connections.
+func (c *wsConn) release() {
+	c.inbox.release()
+	if c.worker != nil {
+		c.worker.leave()
+	}
+}
