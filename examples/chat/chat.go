@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/hubbub-go/hubbub/hub"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+// What travels. The page in page/ is the other side of it.
+type (
+	person struct {
+		Name string `json:"name"`
+	}
+	text struct {
+		Name string `json:"name"` // set by the server: nobody speaks for another
+		Body string `json:"body"`
+	}
+	typing struct {
+		Name string `json:"name"`
+		On   bool   `json:"on"`
+	}
+)
+
+const (
+	sayKind    message.Kind[text]   = "chat.say"
+	typingKind message.Kind[typing] = "chat.typing"
+)
+
+// Validate refuses what should not be shown to others.
+func (p *person) Validate() error {
+	p.Name = strings.TrimSpace(p.Name)
+	if n := utf8.RuneCountInString(p.Name); n < 1 || n > 32 {
+		return &message.Error{Code: message.Invalid, Message: "a name has 1 to 32 characters", Field: "content.name"}
+	}
+	return nil
+}
+
+// Validate refuses empty and endless texts.
+func (t *text) Validate() error {
+	t.Body = strings.TrimSpace(t.Body)
+	if n := utf8.RuneCountInString(t.Body); n < 1 || n > 2000 {
+		return &message.Error{Code: message.Invalid, Message: "a message has 1 to 2,000 characters", Field: "content.body"}
+	}
+	return nil
+}
+
+// newChat returns a hub with the rooms "chat/lounge", "chat/workshop", and
+// whatever else is behind "chat/".
+func newChat(opts *hub.Options) *hub.Hub {
+	h := hub.New(opts)
+	rooms := h.Rooms("chat/{room}", &hub.Rule{Join: enter, Presence: true})
+	hub.On(rooms, sayKind, say)
+	hub.On(rooms, typingKind, tell)
+	return h
+}
+
+// enter admits who has a name, and shows it to the others.
+func enter(_ context.Context, r *hub.Request) (any, error) {
+	var p person
+	if err := r.Decode(&p); err != nil {
+		return nil, err
+	}
+	*hub.State[person](r.Peer) = p
+	return p, nil
+}
+
+func say(ctx context.Context, r *hub.Request, in text) error {
+	in.Name = hub.State[person](r.Peer).Name
+	return r.Others(ctx, sayKind.New(in))
+}
+
+// tell passes a typing notice on to whoever can take it right now.
+func tell(ctx context.Context, r *hub.Request, in typing) error {
+	in.Name = hub.State[person](r.Peer).Name
+	return r.Others(ctx, typingKind.New(in).Volatile())
+}
