@@ -74,19 +74,13 @@ func New(opts *Options) *Hub {
 		h.opts = *opts
 	}
 	o := &h.opts
-	for _, d := range []struct {
-		v *time.Duration
-		d time.Duration
-	}{{&o.Heartbeat, 25 * time.Second}, {&o.Timeout, min(20*time.Second, o.Heartbeat)}, {&o.AskTimeout, 10 * time.Second}, {&o.DrainTime, 5 * time.Second}} {
-		if *d.v <= 0 {
-			*d.v = d.d
-		}
-	}
+	setDefault(&o.Heartbeat, 25*time.Second)
+	setDefault(&o.Timeout, min(20*time.Second, o.Heartbeat))
+	setDefault(&o.AskTimeout, 10*time.Second)
+	setDefault(&o.DrainTime, 5*time.Second)
+	setDefault(&o.MaxRooms, 100)
 	if o.Timeout > o.Heartbeat {
 		panic("hub: Options.Timeout is longer than Options.Heartbeat: the next ping would come before the first is overdue")
-	}
-	if o.MaxRooms <= 0 {
-		o.MaxRooms = 100
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -102,6 +96,12 @@ func New(opts *Options) *Hub {
 	h.everyone = room.NewManager(&room.Options{Codec: o.Codec}).Get("")
 	h.heart.init(o.Heartbeat, o.Timeout)
 	return h
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
 }
 
 // ServeHTTP implements http.Handler. It returns at once; the connection lives
