@@ -167,7 +167,6 @@ func (h *Hub) serve(ctx context.Context, c transport.Conn, user string) {
 			}
 		}
 	}
-	defer h.running.Done()
 	p.welcome()
 	_ = h.everyone.Join(p.ctx, p, nil) // fails only if the peer is gone already
 	if p.hasGone() {

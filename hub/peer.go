@@ -5,16 +5,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
 
 	"github.com/google/uuid"
 	"github.com/hubbub-go/hubbub/internal/envelope"
-	"github.com/hubbub-go/hubbub/internal/pattern"
 	"github.com/hubbub-go/hubbub/message"
-	"github.com/hubbub-go/hubbub/room"
 	"github.com/hubbub-go/hubbub/transport"
 )
 
@@ -32,19 +29,12 @@ type Peer struct {
 	beat place // in the hub's heartbeat
 
 	mu    sync.Mutex
-	rooms map[string]*membership // nil: none yet
+	rooms memberships
 	asks  asks
 	turn  turn
 	state any // of State
 	gone  bool
 	bad   int // malformed messages in a row
-}
-
-// membership is a room that a peer is in, with what a message to it needs.
-type membership struct {
-	room  *room.Room
-	match pattern.Match[*Scope]
-	cell  *cell
 }
 
 func newPeer(ctx context.Context, h *Hub, c transport.Conn, user string) *Peer {
@@ -68,7 +58,12 @@ func (p *Peer) Context() context.Context { return p.ctx }
 func (p *Peer) Rooms() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Sorted(maps.Keys(p.rooms))
+	names := make([]string, 0, len(p.rooms.list))
+	for _, m := range p.rooms.list {
+		names = append(names, m.room.Name())
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Send queues e for this peer alone. The error says that e cannot be encoded, or
@@ -141,8 +136,8 @@ func (p *Peer) end(reason error) {
 		return
 	}
 	p.gone = true
-	rooms := p.rooms
-	p.rooms = nil
+	rooms := p.rooms.list
+	p.rooms = memberships{}
 	p.asks.fail()
 	p.mu.Unlock()
 	p.cancel(reason)

@@ -28,7 +28,7 @@ func (p *Peer) pong(in *inbound) {
 func (p *Peer) in(name []byte) *membership {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.rooms[string(name)]
+	return p.rooms.get(name)
 }
 
 // join puts the peer into a room, if the rule of the room admits it.
@@ -49,7 +49,7 @@ func (p *Peer) join(in *inbound) error {
 		return message.Errorf(message.Denied, "there is no room of this name")
 	}
 	p.mu.Lock()
-	full := len(p.rooms) >= p.hub.opts.MaxRooms
+	full := len(p.rooms.list) >= p.hub.opts.MaxRooms
 	p.mu.Unlock()
 	if full {
 		return message.Errorf(message.Denied, "a connection may be in %d rooms, leave one first", p.hub.opts.MaxRooms)
@@ -87,10 +87,7 @@ func (p *Peer) keep(m *membership) bool {
 	if p.gone {
 		return false
 	}
-	if p.rooms == nil {
-		p.rooms = map[string]*membership{}
-	}
-	p.rooms[m.room.Name()] = m
+	p.rooms.add(m)
 	return true
 }
 
@@ -100,8 +97,7 @@ func (p *Peer) leave(in *inbound) error {
 		return &message.Error{Code: message.Invalid, Message: "a leave names a room", Field: "room"}
 	}
 	p.mu.Lock()
-	m := p.rooms[string(in.parts.Room)]
-	delete(p.rooms, string(in.parts.Room))
+	m := p.rooms.remove(in.parts.Room)
 	p.mu.Unlock()
 	if m != nil {
 		p.part(m)

@@ -43,32 +43,58 @@ type inbound struct {
 	err     error
 }
 
-// read reads until the connection ends or another goroutine reads on.
+// read reads until the connection ends or another goroutine reads on. Its frame
+// is what the stack of an idle connection consists of: the rest is elsewhere.
 func (p *Peer) read() {
+	defer p.hub.running.Done()
 	for {
 		m, err := p.conn.Read()
-		var broken *transport.Violation
 		switch {
-		case errors.As(err, &broken):
-			if broken.Code == message.CloseTooLarge {
-				p.refuse("", "", message.Errorf(message.TooLarge, "%s", broken.Reason))
+		case err == nil:
+			if !p.receive(m) {
+				return
 			}
-			p.conn.Close(broken.Code, broken.Reason)
-			p.end(&transport.CloseError{Code: broken.Code, Reason: broken.Reason, Local: true})
-			continue // until the client has answered the close
-		case err != nil:
-			p.end(err)
+		case errors.Is(err, transport.ErrIdle):
+			p.startReading()
 			return
-		}
-		in := parse(m)
-		if p.answered(&in) {
-			m.Release()
-			continue
-		}
-		if !p.take(in) {
+		case !p.broken(err):
 			return
 		}
 	}
+}
+
+// startReading starts a goroutine that reads. The caller is one of the hub's
+// counted goroutines itself, so the count cannot be zero.
+func (p *Peer) startReading() {
+	p.hub.running.Add(1)
+	go p.read()
+}
+
+// broken ends a peer whose connection has failed, and reports whether it has to
+// be read on: after a violation, until the client has answered the close.
+func (p *Peer) broken(err error) bool {
+	var broken *transport.Violation
+	if !errors.As(err, &broken) {
+		p.end(err)
+		return false
+	}
+	if broken.Code == message.CloseTooLarge {
+		p.refuse("", "", message.Errorf(message.TooLarge, "%s", broken.Reason))
+	}
+	p.conn.Close(broken.Code, broken.Reason)
+	p.end(&transport.CloseError{Code: broken.Code, Reason: broken.Reason, Local: true})
+	return true
+}
+
+// receive passes an answer on, and everything else to its handler. It reports
+// whether this goroutine is to read on.
+func (p *Peer) receive(m *transport.Message) bool {
+	in := parse(m)
+	if p.answered(&in) {
+		m.Release()
+		return true
+	}
+	return p.take(in)
 }
 
 // parse splits a message and checks its form.
@@ -127,11 +153,7 @@ func (p *Peer) take(in inbound) bool {
 func (p *Peer) relieve() {
 	if p.turn.running && p.turn.relief == nil {
 		p.turn.relief = &relief{space: make(chan struct{}, 1)}
-		p.hub.running.Add(1) // the caller is counted, so the count is not zero
-		go func() {
-			defer p.hub.running.Done()
-			p.read()
-		}()
+		p.startReading()
 	}
 }
 

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"errors"
-	"io"
 	"math"
 	"net"
 	"sync"
@@ -293,6 +292,9 @@ type inbox struct {
 	fill   func(fd uintptr) bool
 	n      int
 	err    error
+
+	between bool // nothing of the next frame has been read
+	rest    bool // the stack has grown: do not wait between frames
 }
 
 var inboxes = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
@@ -311,9 +313,6 @@ func (t *tap) Read(p []byte) (int, error) {
 		if err == nil {
 			err = in.err
 		}
-		if err == nil && in.n == 0 {
-			err = io.EOF
-		}
 		if err != nil {
 			in.release()
 			return 0, err
@@ -321,6 +320,7 @@ func (t *tap) Read(p []byte) (int, error) {
 		t.sign(in.n)
 		in.unread = (*in.buf)[:in.n]
 	}
+	in.between = false
 	n := copy(p, in.unread)
 	if in.unread = in.unread[n:]; len(in.unread) == 0 {
 		in.release()

@@ -6,6 +6,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -20,8 +21,9 @@ import (
 type Conn interface {
 	// Read waits for the next message. A *Violation is an error after which the
 	// caller must Close with its code; after Close, Read discards what still
-	// comes. Every other error is the end: the connection and its resources are
-	// gone. It is a *CloseError where a close frame ended it.
+	// comes. ErrIdle is no failure: see there. Every other error is the end: the
+	// connection and its resources are gone. It is a *CloseError where a close
+	// frame ended it.
 	Read() (*Message, error)
 	// Write queues a message. An error means that the connection takes no more.
 	Write(f *message.Frame) error
@@ -37,6 +39,12 @@ type Conn interface {
 	// Limit is the largest message, in bytes, that Read accepts.
 	Limit() int
 }
+
+// ErrIdle is returned by Read, now and then, when nothing is there to be read:
+// call it again, on a fresh goroutine. The stack of one that has handled
+// messages has grown, does not shrink while it waits, and would be most of what
+// an idle connection costs.
+var ErrIdle = errors.New("transport: idle")
 
 // Transport turns HTTP requests into connections. It is safe for concurrent use.
 type Transport interface {

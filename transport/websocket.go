@@ -107,6 +107,7 @@ func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept)
 		Subprotocols:       []string{Subprotocol},
 		InsecureSkipVerify: true, // checked above
 		OnPingReceived:     func(context.Context, []byte) bool { return !c.congested() },
+		OnPongReceived:     func(context.Context, []byte) { c.ponged() },
 	}
 	if s.opts.Compress {
 		opts.CompressionMode = websocket.CompressionNoContextTakeover
@@ -158,15 +159,21 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		br = bufio.NewReaderSize(bytes.NewReader(bytes.Clone(early)), max(64, n))
 		_, _ = br.Peek(n)
 	}
-	// 256 bytes hold the largest control frame, so each leaves in one Write.
-	return &c.tap, bufio.NewReadWriter(br, bufio.NewWriterSize(&c.tap, 256)), nil
+	c.br = br
+	return &c.tap, bufio.NewReadWriter(br, bufio.NewWriterSize(&c.tap, control)), nil
 }
+
+// control is the size of the library's write buffer: the largest control frame,
+// with the mask that a server's never has, so each leaves in one Write.
+const control = 131
 
 // wsConn is a Conn over WebSocket.
 type wsConn struct {
 	tap
 	s       *webSocket
 	ws      *websocket.Conn
+	br      *bufio.Reader // the library's, between it and the tap
+	joined  bool          // a message has been read
 	deflate bool
 	partial io.Reader    // a message that was not read to its end
 	reading atomic.Int32 // 0: between messages; else 1 + pings since it began
@@ -215,9 +222,17 @@ func (c *wsConn) Read() (*Message, error) {
 	if c.closing() {
 		return nil, c.end(c.discard())
 	}
+	c.inbox.between = c.br.Buffered() == 0
 	typ, r, err := c.ws.Reader(context.Background()) // a context that can end would cost 9 allocations
 	if err != nil {
+		if errors.Is(err, ErrIdle) {
+			c.inbox.rest = false
+			return nil, ErrIdle
+		}
 		return nil, c.end(err)
+	}
+	if !c.joined { // what a client opens with is over soon, and then it is idle
+		c.joined, c.inbox.rest = true, true
 	}
 	c.reading.Store(1)
 	m, err := c.readMessage(r)
@@ -235,6 +250,14 @@ func (c *wsConn) Read() (*Message, error) {
 		return nil, &Violation{message.CloseUTF8, "a text message was not valid UTF-8"}
 	}
 	return m, nil
+}
+
+// ponged is called by Read's goroutine when a pong has been read. Nothing else
+// makes the stack of a quiet connection grow.
+func (c *wsConn) ponged() {
+	if c.br.Buffered() == 0 {
+		c.inbox.between, c.inbox.rest = true, true
+	}
 }
 
 // readMessage reads r to its end, or one byte past the limit.
