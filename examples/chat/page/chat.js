@@ -3,7 +3,7 @@
 
 import { CallError, Connection } from './connection.js';
 import { TypingSender, Typists } from './typing.js';
-import { View } from './view.js';
+import { View, sentence } from './view.js';
 
 const ROOMS = ['lounge', 'workshop'];
 const JOIN_AGAIN = 2_000; // if a join failed for now and the server names no time
@@ -268,10 +268,6 @@ function list(value) {
 // Half a surrogate pair cannot be written in UTF-8, so the server would refuse it.
 function wellFormed(body) {
   return body.toWellFormed?.() ?? body;
-}
-
-function sentence(message) {
-  return message.charAt(0).toUpperCase() + message.slice(1);
 }
 
 // Browsers that keep nothing for a page throw here; the name is then asked anew.

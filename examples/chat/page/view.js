@@ -245,7 +245,7 @@ class OwnMessage {
 
   failed(reason, retry) {
     this.#show('failed', 'not sent');
-    $('.why', this.#node).textContent = `Not sent: ${reason}.`;
+    $('.why', this.#node).textContent = fullStop(`Not sent: ${reason}`);
     $('.retry', this.#node).onclick = retry;
   }
 
@@ -319,8 +319,8 @@ function stateLine(state, { code, reason }) {
     case 'open': return 'Connected';
     case 'connecting': return 'Connecting …';
     case 'offline': return 'You are offline.';
-    case 'waiting': return reason ? `${reason}.` : 'The connection is lost.';
-    default: return reason ? `${sentence(reason)}.` : `The server ended the connection (${code}).`;
+    case 'waiting': return fullStop(reason || 'The connection is lost');
+    default: return fullStop(sentence(reason || `The server ended the connection (${code})`));
   }
 }
 
@@ -329,6 +329,10 @@ function remaining(until) {
   return `Next try in ${seconds} s`;
 }
 
-function sentence(words) {
+export function sentence(words) {
   return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+function fullStop(words) {
+  return /[.!?…]$/.test(words) ? words : `${words}.`;
 }

@@ -1,0 +1,274 @@
+// The chat example as its users meet it: the real program, real browsers.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe, test } from 'node:test';
+import { executable, launch, open } from './browser.mjs';
+import { build, freeAddress, start, until } from './program.mjs';
+
+const CI = process.env.CI === 'true';
+const skip = !executable && !CI ? 'no Chromium on this machine (set CHROMIUM to its path)' : false;
+
+describe('chat', { skip, timeout: 600_000 }, () => {
+  let built, address, program, browser;
+  let pages = [];
+
+  before(async () => {
+    assert.ok(executable, 'Chromium is required where CI=true');
+    built = await build('chat');
+    address = await freeAddress();
+    program = await start(built.binary, address);
+    browser = await launch();
+  });
+
+  after(async () => {
+    await browser?.close();
+    await program?.stop();
+    await built?.remove();
+  });
+
+  afterEach(async () => {
+    const errors = pages.flatMap((chat) => chat.errors);
+    await Promise.all(pages.map((chat) => chat.close()));
+    pages = [];
+    assert.deepEqual(errors, [], 'the pages ran without errors');
+  });
+
+  const visit = async (options) => {
+    const chat = await open(browser, program.url, options);
+    pages.push(chat);
+    return chat;
+  };
+
+  // The names differ from test to test, so that a departure that is told late
+  // cannot be taken for one of the test that follows.
+  const meet = async (...names) => {
+    const chats = [];
+    for (const name of names) {
+      const chat = await visit();
+      await chat.enter(name);
+      chats.push(chat);
+    }
+    for (const chat of chats) await chat.hasPeople(...names);
+    return chats;
+  };
+
+  test('a message reaches the other once and is not echoed to its sender', async () => {
+    const [ada, grace] = await meet('Ada', 'Grace');
+    await ada.say('hello');
+    await grace.sees('hello');
+    await ada.isSent('hello');
+    await grace.say('hello back'); // an echo would arrive before this
+    await ada.sees('hello back');
+    assert.deepEqual(await ada.messages('hello'), [{ own: true, status: 'sent', author: 'You', body: 'hello' }]);
+    assert.deepEqual(await grace.messages('hello'), [{ own: false, status: 'received', author: 'Ada', body: 'hello' }]);
+  });
+
+  test('text of any kind arrives as it was written', async () => {
+    const [ada, grace] = await meet('Ada2', 'Grace2');
+    const body = 'line one\nline two: 有人发来了消息, "quotes", \\ and 👋🏽';
+    await ada.say(body);
+    await grace.sees(body);
+  });
+
+  test('typing is seen by the other, not by the one who types, and ends with the message', async () => {
+    const [ada, grace] = await meet('Ada3', 'Grace3');
+    await ada.page.locator('#text').pressSequentially('I am thinking');
+    await until(async () => (await grace.typing()) === 'Ada3 is typing', 'Grace sees that Ada types');
+    await grace.say('take your time'); // an echoed notice would have come before
+    await ada.sees('take your time');
+    assert.equal(await ada.typing(), '');
+    await ada.page.press('#text', 'Enter');
+    await grace.sees('I am thinking');
+    assert.equal(await grace.typing(), '');
+  });
+
+  test('typing ends when the field is left', async () => {
+    const [ada, grace] = await meet('Ada4', 'Grace4');
+    await ada.page.locator('#text').pressSequentially('hm');
+    await until(async () => (await grace.typing()) === 'Ada4 is typing', 'Grace sees that Ada types');
+    await ada.page.locator('#text').blur();
+    await until(async () => (await grace.typing()) === '', 'Grace sees that Ada stopped');
+  });
+
+  test('arrivals and departures are shown to those present, once each', async () => {
+    const [ada, grace] = await meet('Ada5', 'Grace5');
+    await grace.close();
+    await ada.hasPeople('Ada5');
+    await ada.seesNotice('Grace5 left');
+    assert.equal(await ada.page.locator('#count').textContent(), '1');
+    const grete = await visit();
+    await grete.enter('Grete5');
+    await ada.seesNotice('Grete5 joined');
+    await grete.say('hi'); // a second notice would have come before
+    await ada.sees('hi');
+    for (const notice of ['Grace5 joined', 'Grace5 left', 'Grete5 joined']) {
+      assert.equal((await ada.notices(notice)).length, 1, notice);
+    }
+    assert.deepEqual(await ada.notices('Ada5 joined'), []);
+  });
+
+  test('switching leaves one room and joins the other', async () => {
+    const [ada, grace] = await meet('Ada6', 'Grace6');
+    await ada.say('in the lounge');
+    await grace.sees('in the lounge');
+    await ada.switchTo('workshop');
+    await ada.hasPeople('Ada6');
+    await grace.seesNotice('Ada6 left');
+    await grace.hasPeople('Grace6');
+    assert.deepEqual(await ada.messages('in the lounge'), []);
+    await grace.say('alone in the lounge');
+    await grace.isSent('alone in the lounge');
+    await grace.switchTo('workshop');
+    await ada.hasPeople('Ada6', 'Grace6');
+    await grace.say('in the workshop'); // what was said in the lounge would have come before
+    await ada.sees('in the workshop');
+    assert.deepEqual(await ada.messages('alone in the lounge'), []);
+    await ada.switchTo('lounge');
+    assert.equal((await ada.messages('in the lounge')).length, 1);
+    assert.deepEqual(await ada.messages('alone in the lounge'), []);
+  });
+
+  test('markup in names and messages stays text', async () => {
+    const attack = (n) => `<img src=x onerror=ran=${n}>`;
+    const [eve, grace] = await meet(attack(1), 'Grace7');
+    const body = `${attack(2)}<script>ran=3</script>`;
+    await eve.page.locator('#text').pressSequentially('x');
+    await until(async () => (await grace.typing()).startsWith('<img'), 'the name is in the typing line');
+    await eve.say(body);
+    await grace.sees(body);
+    await eve.close();
+    await grace.seesNotice(`${attack(1)} left`);
+    assert.equal((await grace.messages(body))[0].author, attack(1));
+    assert.equal(await grace.page.locator(':is(#log, #people, #typing) :is(img, script)').count(), 0);
+    assert.equal(await grace.page.evaluate(() => window.ran), undefined);
+  });
+
+  for (const signal of ['SIGKILL', 'SIGTERM']) {
+    test(`after ${signal} and a new start the pages come back by themselves`, async () => {
+      const [ada, grace] = await meet(`Ada ${signal}`, `Grace ${signal}`);
+      await program.stop(signal);
+      for (const chat of [ada, grace]) await chat.isState('waiting', 'connecting');
+      assert.equal(await ada.page.locator('#state').isVisible(), true);
+      await ada.say('written meanwhile');
+      assert.deepEqual((await ada.messages('written meanwhile')).map((m) => m.status), ['pending']);
+      program = await start(built.binary, address);
+      for (const chat of [ada, grace]) await chat.isState('open');
+      for (const chat of [ada, grace]) await chat.hasPeople(`Ada ${signal}`, `Grace ${signal}`);
+      await ada.isSent('written meanwhile');
+      await ada.say('are you there?');
+      await grace.sees('are you there?');
+      await grace.say('yes');
+      await ada.sees('yes');
+      for (const chat of [ada, grace]) {
+        assert.equal(chat.sockets.size, 1, 'one live connection');
+        assert.equal(chat.mostSockets, 1, 'never two at once');
+      }
+    });
+  }
+
+  test('"Try now" does not wait, and never opens a second connection', async () => {
+    const [ada] = await meet('Ada8');
+    await program.stop('SIGKILL');
+    await ada.isState('waiting', 'connecting');
+    program = await start(built.binary, address);
+    await ada.page.evaluate(() => {
+      const events = [new Event('online'), new Event('pageshow')];
+      for (let i = 0; i < 20; i++) {
+        document.querySelector('#now').click();
+        for (const event of events) dispatchEvent(event);
+        document.dispatchEvent(new Event('visibilitychange'));
+      }
+    });
+    await ada.isState('open');
+    await ada.hasPeople('Ada8');
+    assert.equal(ada.sockets.size, 1);
+    assert.equal(ada.mostSockets, 1);
+  });
+
+  test('a message that got no answer is kept and can be sent again', async () => {
+    const ada = await visit();
+    const page = ada.page;
+    // The browser's side of the line swallows the first message, as a network does that breaks.
+    await page.evaluate(() => {
+      const { send } = WebSocket.prototype;
+      WebSocket.prototype.send = function swallow(data) {
+        if (!data.includes('chat.say')) return send.call(this, data);
+        WebSocket.prototype.send = send;
+        this.close(3000);
+      };
+    });
+    await ada.enter('Ada9');
+    await ada.say('important');
+    await until(async () => (await ada.messages('important'))[0].status === 'failed', 'it is marked as not sent');
+    await ada.isState('open');
+    await page.locator('.retry').filter({ visible: true }).click();
+    await ada.isSent('important');
+    assert.equal((await ada.messages('important')).length, 1);
+  });
+
+  test('a name that the server refuses leads back to the entrance, with the reason', async () => {
+    const ada = await visit();
+    await ada.page.locator('#name').evaluate((input) => input.removeAttribute('maxlength'));
+    await ada.page.fill('#name', 'A'.repeat(100));
+    await ada.page.click('#enter');
+    await until(async () => await ada.page.textContent('#problem'), 'the reason is shown');
+    assert.equal(await ada.page.isVisible('#name'), true);
+    await until(() => ada.sockets.size === 0, 'the connection is closed');
+    await ada.enter('Ada10');
+    await ada.hasPeople('Ada10');
+  });
+
+  test('who reads further up is not moved, but told of new messages', async () => {
+    const [ada, grace] = await meet('Ada11', 'Grace11');
+    for (let i = 1; i <= 30; i++) await grace.say(`line ${i}`);
+    await ada.sees('line 30');
+    await ada.page.locator('#log').evaluate((log) => { log.scrollTop = 0; });
+    await until(() => ada.page.locator('#log').evaluate((log) => log.scrollTop === 0), 'the log is scrolled up');
+    await grace.say('line 31');
+    await grace.say('line 32');
+    await ada.sees('line 32');
+    assert.equal(await ada.page.textContent('#jump'), '2 new messages');
+    assert.equal(await ada.page.locator('#log').evaluate((log) => log.scrollTop), 0);
+    await ada.page.click('#jump');
+    await until(() => ada.page.locator('#jump').isHidden(), 'the notice is gone');
+    await grace.say('line 33');
+    await ada.sees('line 33');
+    assert.equal(await ada.page.locator('#jump').isHidden(), true);
+  });
+
+  test('the name is kept for the next visit, and the page fits phone and desktop', async () => {
+    const phone = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
+    const grace = await visit({ ...phone, colorScheme: 'dark' });
+    const ada = await visit({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
+    await grace.picture('phone-entrance');
+    await ada.enter('Ada Lovelace');
+    await grace.enter('Grace Hopper');
+    await converse(ada, grace);
+    for (const [chat, name] of [[ada, 'desktop'], [grace, 'phone']]) {
+      assert.equal(await overflow(chat.page), 0, `${name}: nothing sticks out`);
+      await chat.picture(name);
+      const other = name === 'desktop' ? 'dark' : 'light';
+      await chat.page.emulateMedia({ colorScheme: other });
+      await chat.picture(`${name}-${other}`);
+    }
+    await ada.page.reload();
+    assert.equal(await ada.page.inputValue('#name'), 'Ada Lovelace');
+  });
+});
+
+async function converse(ada, grace) {
+  await grace.say('Good morning! Did the change to the retry path land?');
+  await ada.sees('Good morning! Did the change to the retry path land?');
+  await ada.say('It did, an hour ago.');
+  const more = 'The jitter is drawn after the cap now, so a restart no longer brings everybody back in the same second.';
+  await ada.say(more);
+  await grace.sees(more);
+  await grace.say('Lovely. https://example.org/a/very/long/address/that/has/no/place/to/break/anywhere/in/it');
+  await ada.isSent(more);
+  await grace.page.locator('#text').pressSequentially('I will have a lo');
+  await until(async () => (await ada.typing()) !== '', 'Ada sees that Grace types');
+}
+
+function overflow(page) {
+  return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+}

@@ -1,0 +1,3 @@
+module github.com/hubbub-go/hubbub/js
+
+go 1.26.0
