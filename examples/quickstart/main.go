@@ -17,6 +17,6 @@ func main() {
 		return r.All(ctx, Say.New(text))
 	})
 	http.Handle("/ws", h)
-	http.Handle("/", http.FileServer(http.Dir("examples/quickstart")))
+	http.Handle("/", http.FileServer(http.Dir(".")))
 	log.Fatal(http.ListenAndServe("localhost:8080", nil))
 }
