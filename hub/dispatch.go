@@ -9,25 +9,25 @@ import (
 const tolerance = 16
 
 // handle answers one message. It runs for one message of a peer at a time.
-func (p *Peer) handle(in inbound) {
+func (p *Peer) handle(in *inbound) {
 	if in.err != nil {
-		p.malformed(&in)
-		in.message.Release()
+		p.malformed(in)
+		in.release()
 		return
 	}
 	p.bad = 0
 	switch string(in.parts.Type) {
 	case envelope.Ping:
-		p.pong(&in)
+		p.pong(in)
 	case envelope.Join:
-		p.answer(&in, p.join(&in))
+		p.answer(in, p.join(in))
 	case envelope.Leave:
-		p.answer(&in, p.leave(&in))
+		p.answer(in, p.leave(in))
 	default:
 		p.dispatch(in) // releases the message
 		return
 	}
-	in.message.Release()
+	in.release()
 }
 
 // malformed tells the sender what was wrong, and ends a connection that sends
@@ -47,47 +47,48 @@ func (p *Peer) answer(in *inbound, err error) {
 }
 
 // dispatch routes a message of the application to its handler.
-func (p *Peer) dispatch(in inbound) {
+func (p *Peer) dispatch(in *inbound) {
 	r := &Request{Peer: p, content: in.content, ID: string(in.parts.ID)}
 	var s *Scope
 	if in.parts.Room != nil {
 		m := p.in(in.parts.Room)
 		if m == nil {
-			p.answer(&in, message.Errorf(message.NotMember, "join the room first"))
-			in.message.Release()
+			p.answer(in, message.Errorf(message.NotMember, "join the room first"))
+			in.release()
 			return
 		}
 		r.Room, r.match, r.cell, s = m.room, m.match, m.cell, m.match.Value()
 	}
 	f := p.hub.find(s, in.parts.Type)
-	r.Type = string(in.parts.Type)
 	switch {
-	case f == nil || envelope.System(r.Type):
-		p.answer(&in, message.Errorf(message.UnknownType, "there is no handler for the type %q here", r.Type))
-		in.message.Release()
-	case f.concurrent:
-		p.aside(func() { p.run(f, r, in) })
+	case f == nil || envelope.System(string(in.parts.Type)):
+		p.answer(in, message.Errorf(message.UnknownType, "there is no handler for the type %q here", in.parts.Type))
+		in.release()
+		return
+	case f.typ != "":
+		r.Type = f.typ // the same text, but no copy
 	default:
+		r.Type = string(in.parts.Type)
+	}
+	if f.concurrent {
+		p.aside(func() { p.run(f, r, in) })
+	} else {
 		p.run(f, r, in)
 	}
 }
 
 // run calls a handler and answers for it.
-func (p *Peer) run(f *handler, r *Request, in inbound) {
-	defer in.message.Release()
-	var result any
-	err := p.guard(r.Type, func() (err error) {
-		result, err = f.run(p.ctx, r)
-		return err
-	})
-	if err == nil && r.ID != "" {
-		err = p.guard(r.Type, func() error {
-			name := ""
-			if r.Room != nil {
-				name = r.Room.Name()
-			}
-			return ignoreClosed(p.reply(name, r.ID, result))
-		})
-	}
-	p.answer(&in, err)
+func (p *Peer) run(f *handler, r *Request, in *inbound) {
+	defer in.release()
+	p.answer(in, p.guard(r.Type, func() error {
+		result, err := f.run(p.ctx, r)
+		if err != nil || r.ID == "" {
+			return err
+		}
+		name := ""
+		if r.Room != nil {
+			name = r.Room.Name()
+		}
+		return ignoreClosed(p.reply(name, r.ID, result))
+	}))
 }

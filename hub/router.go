@@ -54,6 +54,7 @@ type HandlerOption uint8
 const Concurrent HandlerOption = 1
 
 type handler struct {
+	typ        string // "": of all that have no handler
 	run        Handler
 	concurrent bool
 }
@@ -128,11 +129,11 @@ func OnRest(r Router, fn Handler, opts ...HandlerOption) {
 	if s.rest != nil {
 		panic(fmt.Sprintf("hub: %s has two handlers for the rest", s))
 	}
-	s.rest = newHandler(fn, opts)
+	s.rest = newHandler("", fn, opts)
 }
 
-func newHandler(run Handler, opts []HandlerOption) *handler {
-	h := &handler{run: run}
+func newHandler(typ string, run Handler, opts []HandlerOption) *handler {
+	h := &handler{typ: typ, run: run}
 	for _, o := range opts {
 		h.concurrent = h.concurrent || o == Concurrent
 	}
@@ -149,7 +150,7 @@ func (s *Scope) register(typ string, run Handler, opts []HandlerOption) {
 	case s.handlers[typ] != nil:
 		panic(fmt.Sprintf("hub: %s has two handlers for %q", s, typ))
 	}
-	s.handlers[typ] = newHandler(run, opts)
+	s.handlers[typ] = newHandler(typ, run, opts)
 }
 
 // String names the scope in messages about mistakes.

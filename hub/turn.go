@@ -2,6 +2,8 @@ package hub
 
 import (
 	"errors"
+	"sync"
+	"unicode/utf8"
 
 	"github.com/hubbub-go/hubbub/internal/envelope"
 	"github.com/hubbub-go/hubbub/message"
@@ -24,7 +26,7 @@ type turn struct {
 }
 
 type relief struct {
-	backlog []inbound
+	backlog []*inbound
 	space   chan struct{} // of 1: something was taken from a full backlog
 }
 
@@ -35,12 +37,20 @@ const backlog = 64
 // concurrent is how many concurrent handlers of one peer may run.
 const concurrent = 16
 
-// inbound is a message that was read and checked.
+// inbound is a message that was read and checked. It is pooled: release it.
 type inbound struct {
 	message *transport.Message // holds the bytes of parts and content
 	parts   envelope.Parts
 	content message.Raw
 	err     error
+}
+
+var inbounds = sync.Pool{New: func() any { return new(inbound) }}
+
+func (in *inbound) release() {
+	in.message.Release()
+	*in = inbound{}
+	inbounds.Put(in)
 }
 
 // read reads until the connection ends or another goroutine reads on. Its frame
@@ -89,23 +99,27 @@ func (p *Peer) broken(err error) bool {
 // receive passes an answer on, and everything else to its handler. It reports
 // whether this goroutine is to read on.
 func (p *Peer) receive(m *transport.Message) bool {
-	in := parse(m)
-	if p.answered(&in) {
-		m.Release()
+	in := inbounds.Get().(*inbound)
+	in.message = m
+	in.parse()
+	if p.answered(in) {
+		in.release()
 		return true
 	}
 	return p.take(in)
 }
 
-// parse splits a message and checks its form.
-func parse(m *transport.Message) inbound {
-	in := inbound{message: m}
-	head := m.Data
+// parse splits the message and checks its form.
+func (in *inbound) parse() {
+	m, head := in.message, in.message.Data
 	if m.Binary {
 		if head, in.content.Data, in.err = message.SplitBinary(m.Data); in.err != nil {
-			return in
+			return
 		}
-		in.content.Binary = true
+		if in.content.Binary = true; !utf8.Valid(head) {
+			in.err = message.Errorf(message.Malformed, "the envelope of a binary message is not valid UTF-8")
+			return
+		}
 	}
 	if err := envelope.Parse(head, &in.parts); err != nil {
 		in.err = message.Errorf(message.Malformed, "%s", err)
@@ -114,12 +128,11 @@ func parse(m *transport.Message) inbound {
 	} else if in.parts.Content != nil {
 		in.err = message.Errorf(message.Malformed, `a binary message has its content behind the newline, not in "content"`)
 	}
-	return in
 }
 
 // take handles a message now, or leaves it to the goroutine whose handler is
 // running. It reports whether this goroutine is to read on.
-func (p *Peer) take(in inbound) bool {
+func (p *Peer) take(in *inbound) bool {
 	p.mu.Lock()
 	for p.turn.running {
 		r := p.turn.relief // not nil: this goroutine is it
@@ -136,7 +149,7 @@ func (p *Peer) take(in inbound) bool {
 		p.mu.Lock()
 		if p.gone {
 			p.mu.Unlock()
-			in.message.Release()
+			in.release()
 			return true
 		}
 	}
@@ -165,7 +178,7 @@ func (p *Peer) done() bool {
 	r := p.turn.relief
 	for r != nil && len(r.backlog) > 0 {
 		in := r.backlog[0]
-		r.backlog[0] = inbound{}
+		r.backlog[0] = nil
 		r.backlog = r.backlog[1:]
 		select {
 		case r.space <- struct{}{}:

@@ -49,6 +49,9 @@ func (e Envelope) Volatile() Envelope {
 // the code Malformed; the envelope then holds what was readable, so that an
 // answer can carry the ID. Content is a copy.
 func Decode(data []byte) (Envelope, error) {
+	if !utf8.Valid(data) {
+		return Envelope{}, Errorf(Malformed, "the message is not valid UTF-8")
+	}
 	var p envelope.Parts
 	err := envelope.Parse(data, &p)
 	e := Envelope{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -26,17 +27,7 @@ func ValidContent(data []byte) bool {
 	if s.pos != len(data) {
 		return false
 	}
-	// UTF-8 is left to the library too: it is rare to get here with any doubt.
-	return !s.doubt && isASCII(data) || jsontext.Value(data).IsValid()
-}
-
-func isASCII(data []byte) bool {
-	for _, c := range data {
-		if c >= 0x80 {
-			return false
-		}
-	}
-	return true
+	return !s.doubt && (!s.foreign || utf8.Valid(data)) || jsontext.Value(data).IsValid()
 }
 
 func (s *scanner) peek() byte {
@@ -175,30 +166,65 @@ func (s *scanner) remember(base, from, to int) error {
 	return nil
 }
 
-// str checks the string at pos. Bytes above ASCII were checked before.
+// What a byte means inside a string.
+const (
+	plain byte = iota
+	high       // not ASCII
+	quote
+	escape
+	control
+)
+
+var class = func() (c [256]byte) {
+	for i := range c {
+		switch {
+		case i < 0x20:
+			c[i] = control
+		case i >= 0x80:
+			c[i] = high
+		}
+	}
+	c['"'], c['\\'] = quote, escape
+	return c
+}()
+
+// str checks the string at pos. Whether it is UTF-8 is not its affair, but
+// foreign tells whether that is a question.
 func (s *scanner) str() error {
 	for i := s.pos + 1; i < len(s.data); i++ {
-		switch c := s.data[i]; {
-		case c == '"':
+		switch class[s.data[i]] {
+		case plain:
+		case high:
+			s.foreign = true
+		case quote:
 			s.pos = i + 1
 			return nil
-		case c == '\\':
+		case escape:
 			i++
-			if i == len(s.data) {
+			if !s.escaped(i) {
 				return errGrammar
 			}
-			switch s.data[i] {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			case 'u':
-				s.doubt = true
-			default:
-				return errGrammar
-			}
-		case c < 0x20:
+		case control:
 			return errors.New("a string contains a control character")
 		}
 	}
 	return errGrammar
+}
+
+// escaped checks what follows a backslash. Whether \u escapes make sense the
+// library decides.
+func (s *scanner) escaped(i int) bool {
+	if i == len(s.data) {
+		return false
+	}
+	switch s.data[i] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return true
+	case 'u':
+		s.doubt = true
+		return true
+	}
+	return false
 }
 
 func (s *scanner) literal(word string) error {

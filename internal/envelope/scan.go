@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -33,15 +32,13 @@ type Parts struct {
 }
 
 // Parse splits data, one JSON object and nothing else, and checks all of it:
-// UTF-8, grammar, duplicate names at any depth, nesting, and the envelope's own
-// members. What it accepts is what github.com/go-json-experiment/json accepts
-// within those limits; a fuzz target holds the two together. On an error the
-// members read so far are filled in, so that an answer can carry the id.
+// grammar, duplicate names at any depth, nesting, and the envelope's own
+// members. That it is valid UTF-8 the caller has made sure of. What Parse accepts
+// is what github.com/go-json-experiment/json accepts within those limits; a fuzz
+// target holds the two together. On an error the members read so far are filled
+// in, so that an answer can carry the id.
 func Parse(data []byte, p *Parts) error {
 	*p = Parts{}
-	if !utf8.Valid(data) {
-		return errors.New("the message is not valid UTF-8")
-	}
 	s := scanner{data: data}
 	if err := s.envelope(p); err != nil {
 		return err
@@ -90,12 +87,13 @@ func CheckName[S []byte | string](member string, name S, most int) error {
 // code than it saves (\u escapes, escaped or many names in one object); then
 // the JSON library has the last word.
 type scanner struct {
-	data  []byte
-	pos   int
-	depth int
-	doubt bool
-	names [24]span // names of the open objects, innermost last
-	used  int
+	data    []byte
+	pos     int
+	depth   int
+	doubt   bool
+	foreign bool     // a string is not ASCII
+	names   [24]span // names of the open objects, innermost last
+	used    int
 }
 
 type span struct{ from, to int32 }
@@ -134,11 +132,11 @@ func (s *scanner) member(name []byte, p *Parts) (err error) {
 	case "since":
 		return s.text("since", &p.Since)
 	case "from":
-		return s.foreign(&p.From)
+		return s.trusted(&p.From)
 	case "user":
-		return s.foreign(&p.User)
+		return s.trusted(&p.User)
 	case "cursor":
-		return s.foreign(&p.Cursor)
+		return s.trusted(&p.Cursor)
 	case "timestamp":
 		return s.timestamp(&p.Timestamp)
 	case "content":
@@ -178,8 +176,8 @@ func (s *scanner) text(name string, into *[]byte) error {
 	return nil
 }
 
-// foreign reads a member that only the other side of a server believes.
-func (s *scanner) foreign(into *[]byte) error {
+// trusted reads a member that is believed only from a server.
+func (s *scanner) trusted(into *[]byte) error {
 	if s.peek() == '"' {
 		return s.text("", into)
 	}
