@@ -1,6 +1,6 @@
 # Shared by the other scripts, which source it. Leaves the shell in the
 # repository's root directory.
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || return
 
 # The tests need no version stamp, and asking git for one fails where the
 # checkout belongs to another user.
@@ -17,5 +17,5 @@ files() {
 # modules lists the directories of the Go modules. js/ has a go.mod only to stay
 # out of the root module's zip.
 modules() {
-  files '*go.mod' | grep -v '^js/' | xargs -r -n 1 dirname
+  files '*go.mod' | grep -v '^js/' | xargs -r -n 1 dirname | LC_ALL=C sort
 }
