@@ -120,7 +120,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // accept decides whether a client may connect.
 func (h *Hub) accept(r *http.Request) (func(transport.Conn), error) {
 	h.mu.Lock()
-	draining, full := h.draining, h.opts.MaxPeers > 0 && len(h.peers) >= h.opts.MaxPeers
+	draining, full := h.draining, h.full()
 	h.mu.Unlock()
 	switch {
 	case draining:
@@ -156,39 +156,55 @@ func (h *Hub) identify(r *http.Request) (string, error) {
 	return "", &transport.Refusal{Status: http.StatusUnauthorized, Code: string(message.Unauthenticated), Message: "who are you? the identity is missing or wrong"}
 }
 
-// serve is the life of one peer, on a goroutine of its own.
+// serve begins the life of one peer. The rest is on a goroutine of its own, whose
+// stack this leaves small.
 func (h *Hub) serve(ctx context.Context, c transport.Conn, user string) {
 	p := newPeer(ctx, h, c, user)
-	if !h.add(p) {
-		c.Close(message.CloseAway, "the server is shutting down")
-		for {
-			if _, err := c.Read(); err != nil {
-				return
-			}
-		}
+	p.welcome() // before anybody can find the peer, so that nothing comes first
+	if code := h.add(p); code != 0 {
+		p.turnAway(code)
+		go discard(c)
+		return
 	}
-	p.welcome()
 	_ = h.everyone.Join(p.ctx, p, nil) // fails only if the peer is gone already
 	if p.hasGone() {
 		h.everyone.Leave(p) // it may have left before it joined
 	}
 	h.heart.add(p)
-	if h.opts.Connect != nil {
-		p.guard("connect", func() error { h.opts.Connect(p.ctx, p); return nil })
+	if p.connect() {
+		go p.read()
+	} else {
+		h.running.Done()
 	}
-	p.read()
 }
 
-func (h *Hub) add(p *Peer) bool {
+// discard reads a connection to its end.
+func discard(c transport.Conn) {
+	for {
+		if _, err := c.Read(); err != nil && !errors.Is(err, transport.ErrIdle) {
+			return
+		}
+	}
+}
+
+// add makes p known. Others may have taken the last place since accept; then it
+// returns the code to close with.
+func (h *Hub) add(p *Peer) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.draining {
-		return false
+	switch {
+	case h.draining:
+		return message.CloseAway
+	case h.full():
+		return message.CloseTooMany
 	}
 	h.peers[p.id] = p
 	h.running.Add(1)
-	return true
+	return 0
 }
+
+// full reports whether all places are taken. h.mu is held.
+func (h *Hub) full() bool { return h.opts.MaxPeers > 0 && len(h.peers) >= h.opts.MaxPeers }
 
 // forget is the last thing that happens to a peer while it is known.
 func (h *Hub) forget(p *Peer) {

@@ -34,7 +34,8 @@ type Peer struct {
 	turn  turn
 	state any // of State
 	gone  bool
-	bad   int // malformed messages in a row
+	half  bool // Connect has returned, or the peer has left everything
+	bad   int  // malformed messages in a row
 }
 
 func newPeer(ctx context.Context, h *Hub, c transport.Conn, user string) *Peer {
@@ -146,8 +147,35 @@ func (p *Peer) end(reason error) {
 	}
 	p.hub.forget(p)
 	p.report(reason)
-	if p.hub.opts.Disconnect != nil {
-		p.guard("disconnect", func() error { p.hub.opts.Disconnect(p, reason); return nil })
+	p.disconnect()
+}
+
+// connect calls Options.Connect as if it were the handler of a first message: it
+// may ask the client, and other messages wait. It reports whether the caller is
+// to read.
+func (p *Peer) connect() bool {
+	if p.hub.opts.Connect == nil {
+		p.disconnect()
+		return true
+	}
+	p.mu.Lock()
+	p.begin()
+	p.mu.Unlock()
+	_ = p.guard("connect", func() error { p.hub.opts.Connect(p.ctx, p); return nil })
+	p.disconnect()
+	return p.done()
+}
+
+// disconnect calls Options.Disconnect when Connect has returned and the peer has
+// left everything, whichever comes last.
+func (p *Peer) disconnect() {
+	p.mu.Lock()
+	both := p.half
+	p.half = true
+	p.mu.Unlock()
+	if both && p.hub.opts.Disconnect != nil {
+		reason := context.Cause(p.ctx)
+		_ = p.guard("disconnect", func() error { p.hub.opts.Disconnect(p, reason); return nil })
 	}
 }
 

@@ -12,12 +12,25 @@ import (
 
 // goodbye tells a client that it is being disconnected, and when to come back.
 func (p *Peer) goodbye(code int, reason string, retry time.Duration) {
+	p.bye(code, reason, retry)
+	p.end(&transport.CloseError{Code: code, Reason: reason, Local: true})
+}
+
+func (p *Peer) bye(code int, reason string, retry time.Duration) {
 	_ = p.Send(message.New(envelope.Bye, struct {
 		Reason     string `json:"reason"`
 		RetryAfter int64  `json:"retryAfter,omitzero"`
 	}{reason, retry.Milliseconds()}))
 	p.conn.Close(code, reason)
-	p.end(&transport.CloseError{Code: code, Reason: reason, Local: true})
+}
+
+// turnAway ends a connection for which there is no place any more.
+func (p *Peer) turnAway(code int) {
+	if code == message.CloseTooMany {
+		p.bye(code, "there are too many connections", p.hub.opts.Heartbeat)
+	} else {
+		p.bye(code, "the server is shutting down", p.hub.opts.DrainTime)
+	}
 }
 
 // Shutdown ends the hub: new clients get 503, and those that are connected are

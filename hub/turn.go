@@ -109,24 +109,25 @@ func (p *Peer) receive(m *transport.Message) bool {
 	return p.take(in)
 }
 
-// parse splits the message and checks its form.
+// parse splits the message and checks its form. That text is UTF-8 the transport
+// has seen to.
 func (in *inbound) parse() {
-	m, head := in.message, in.message.Data
-	if m.Binary {
-		if head, in.content.Data, in.err = message.SplitBinary(m.Data); in.err != nil {
-			return
-		}
-		if in.content.Binary = true; !utf8.Valid(head) {
-			in.err = message.Errorf(message.Malformed, "the envelope of a binary message is not valid UTF-8")
-			return
-		}
+	m := in.message
+	head, content, err := envelope.Split(m.Data, m.Binary)
+	if m.Binary && !utf8.Valid(head) {
+		err = errors.New("the envelope of a binary message is not valid UTF-8")
 	}
-	if err := envelope.Parse(head, &in.parts); err != nil {
+	if err == nil {
+		err = envelope.Parse(head, &in.parts)
+	}
+	if !m.Binary {
+		content = in.parts.Content
+	} else if err == nil {
+		err = in.parts.Bare()
+	}
+	in.content = message.Raw{Data: content, Binary: m.Binary}
+	if err != nil {
 		in.err = message.Errorf(message.Malformed, "%s", err)
-	} else if !m.Binary {
-		in.content.Data = in.parts.Content
-	} else if in.parts.Content != nil {
-		in.err = message.Errorf(message.Malformed, `a binary message has its content behind the newline, not in "content"`)
 	}
 }
 
@@ -148,18 +149,26 @@ func (p *Peer) take(in *inbound) bool {
 		}
 		p.mu.Lock()
 		if p.gone {
-			p.mu.Unlock()
-			in.release()
-			return true
+			break
 		}
 	}
+	if p.gone { // ended by us: nothing is handled after Options.Disconnect
+		p.mu.Unlock()
+		in.release()
+		return true
+	}
+	p.begin()
+	p.mu.Unlock()
+	p.handle(in)
+	return p.done()
+}
+
+// begin starts a turn. p.mu is held.
+func (p *Peer) begin() {
 	p.turn.running = true
 	if p.asks.open() {
 		p.relieve()
 	}
-	p.mu.Unlock()
-	p.handle(in)
-	return p.done()
 }
 
 // relieve starts a goroutine that reads while a handler runs. p.mu is held.
@@ -183,6 +192,10 @@ func (p *Peer) done() bool {
 		select {
 		case r.space <- struct{}{}:
 		default:
+		}
+		if p.gone {
+			in.release()
+			continue
 		}
 		p.mu.Unlock()
 		p.handle(in)

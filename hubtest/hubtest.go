@@ -100,11 +100,7 @@ func (c *Client) read() {
 			c.mu.Unlock()
 			return
 		}
-		decode := message.Decode
-		if m.Binary {
-			decode = message.DecodeBinary
-		}
-		e, err := decode(m.Data)
+		e, err := message.Decode(m.Data, m.Binary)
 		m.Release()
 		if err != nil {
 			c.t.Errorf("hubtest: the server sent something wrong: %v", err)

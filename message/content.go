@@ -33,8 +33,8 @@ var durations = jsonv1.FormatDurationAsNano(true)
 func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v, durations) }
 func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v, durations) }
 
-// Decode reads the content into v, a non-nil pointer, and checks it if it is a
-// Validator. The error is an *Error with the code Invalid that says which field
+// Decode reads the content into v, a non-nil pointer, and checks it if it has a
+// method Validate() error. The error is an *Error with the code Invalid that says which field
 // is wrong. *Raw takes everything, *[]byte takes binary content only, all other
 // types take JSON; absent content leaves v as it is.
 func (r Raw) Decode(codec Codec, v any) error {
@@ -62,7 +62,7 @@ func (r Raw) Decode(codec Codec, v any) error {
 			return invalid(err)
 		}
 	}
-	if c, ok := v.(Validator); ok {
+	if c, ok := v.(validator); ok {
 		if err := c.Validate(); err != nil {
 			return refused(err)
 		}
@@ -96,7 +96,7 @@ func article(kind string) string {
 	return "a " + kind
 }
 
-// refused turns the answer of a Validator into the sender's error.
+// refused turns the answer of Validate into the sender's error.
 func refused(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {

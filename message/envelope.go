@@ -9,6 +9,7 @@ package message
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -45,19 +46,29 @@ func (e Envelope) Volatile() Envelope {
 	return e
 }
 
-// Decode reads one text message from data. The error, if any, is an *Error with
-// the code Malformed; the envelope then holds what was readable, so that an
-// answer can carry the ID. Content is a copy.
-func Decode(data []byte) (Envelope, error) {
-	if !utf8.Valid(data) {
-		return Envelope{}, Errorf(Malformed, "the message is not valid UTF-8")
+// Decode reads one message: a text message, which is the envelope as JSON, or a
+// binary one, which is the envelope without content, a newline, and the content's
+// bytes. The error, if any, is an *Error with the code Malformed; the envelope
+// then holds what was readable, so that an answer can carry the ID. Content is a
+// copy.
+func Decode(data []byte, binary bool) (Envelope, error) {
+	head, content, err := envelope.Split(data, binary)
+	if err == nil && !utf8.Valid(head) {
+		err = errors.New("the message is not valid UTF-8")
 	}
 	var p envelope.Parts
-	err := envelope.Parse(data, &p)
+	if err == nil {
+		err = envelope.Parse(head, &p)
+	}
+	if !binary {
+		content = p.Content
+	} else if err == nil {
+		err = p.Bare()
+	}
 	e := Envelope{
 		Type: string(p.Type), Room: string(p.Room), ID: string(p.ID),
 		From: string(p.From), User: string(p.User), Cursor: string(p.Cursor),
-		Content: Raw{Data: bytes.Clone(p.Content)},
+		Content: Raw{Data: bytes.Clone(content), Binary: binary},
 	}
 	if p.Timestamp != 0 {
 		e.Timestamp = time.UnixMilli(p.Timestamp)
@@ -68,60 +79,49 @@ func Decode(data []byte) (Envelope, error) {
 	return e, nil
 }
 
-// DecodeBinary reads one binary message: an envelope in JSON without content, a
-// newline, and the content's bytes. Errors are those of Decode.
-func DecodeBinary(data []byte) (Envelope, error) {
-	head, content, err := SplitBinary(data)
-	if err != nil {
-		return Envelope{}, err
-	}
-	e, err := Decode(head)
-	if err == nil && e.Content.Data != nil {
-		err = Errorf(Malformed, `a binary message has its content behind the newline, not in "content"`)
-	}
-	e.Content = Raw{Data: bytes.Clone(content), Binary: true}
-	return e, err
-}
-
-// SplitBinary cuts a binary message at its newline, without copying.
-func SplitBinary(data []byte) (head, content []byte, err error) {
-	i := bytes.IndexByte(data, '\n')
-	if i < 0 {
-		return nil, nil, Errorf(Malformed, "a binary message is an envelope in JSON, one newline and the content; there is no newline")
-	}
-	return data[:i], data[i+1:], nil
-}
-
 // Encode makes the frame of e that is shared by all who get it. A Timestamp that
 // is zero becomes now; a nil codec is JSON; policy says what happens to the
 // frame at a receiver that is too slow. An error says that the content cannot be
 // encoded, or that the type or room breaks the protocol's limits.
 func Encode(e Envelope, codec Codec, policy Policy) (*Frame, error) {
+	if err := e.check(); err != nil {
+		return nil, err
+	}
 	content, err := e.raw(codec)
 	if err != nil {
 		return nil, err
 	}
+	if e.volatile {
+		policy = Volatile
+	}
+	return &Frame{buf: e.append(content), room: e.Room, policy: policy, binary: content.Binary}, nil
+}
+
+// check applies the protocol's limits to what applications choose.
+func (e *Envelope) check() error {
 	if err := envelope.CheckName("type", e.Type, envelope.MaxType); err != nil {
-		return nil, fmt.Errorf("message: %w", err)
+		return fmt.Errorf("message: %w", err)
 	}
 	if len(e.Room) > envelope.MaxRoom || len(e.ID) > envelope.MaxID || !utf8.ValidString(e.Type) {
-		return nil, fmt.Errorf("message: %q: the room, the id or the type breaks the limits of the protocol", e.Type)
+		return fmt.Errorf("message: %q: the room, the id or the type breaks the limits of the protocol", e.Type)
 	}
+	return nil
+}
+
+// append writes the message behind the headroom of a frame.
+func (e *Envelope) append(content Raw) []byte {
 	h := envelope.Head{Type: e.Type, Room: e.Room, ID: e.ID, From: e.From, User: e.User, Cursor: e.Cursor}
 	if e.Timestamp.IsZero() {
 		h.Timestamp = time.Now().UnixMilli()
 	} else {
 		h.Timestamp = e.Timestamp.UnixMilli()
 	}
-	f := &Frame{room: e.Room, policy: policy, volatile: e.volatile, binary: content.Binary}
-	buf := make([]byte, headroom, headroom+h.Size()+len(content.Data))
-	if content.Binary {
-		buf = append(envelope.Append(buf, &h, nil), '\n')
-		f.buf = append(buf, content.Data...)
-	} else {
-		f.buf = envelope.Append(buf, &h, content.Data)
+	b := make([]byte, headroom, headroom+h.Size()+len(content.Data))
+	if !content.Binary {
+		return envelope.Append(b, &h, content.Data)
 	}
-	return f, nil
+	b = append(envelope.Append(b, &h, nil), '\n')
+	return append(b, content.Data...)
 }
 
 // raw is the content as it travels.

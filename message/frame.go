@@ -17,6 +17,9 @@ const (
 	DropOldest
 	// LatestOnly keeps one pending message of the room, the newest.
 	LatestOnly
+	// Volatile throws a message away for every receiver that cannot take it at
+	// once. Envelope.Volatile asks for it for one message.
+	Volatile
 )
 
 // Variant names one encoding of a frame.
@@ -40,8 +43,7 @@ type Frame struct {
 	buf    []byte // headroom, then the payload
 	room   string
 	policy Policy
-
-	binary, volatile bool
+	binary bool
 
 	front   sync.Once // guards the headroom
 	encoded [variants]encoding
@@ -58,9 +60,6 @@ func (f *Frame) Payload() []byte { return f.buf[headroom:] }
 
 // Binary reports whether the payload is that of a binary message.
 func (f *Frame) Binary() bool { return f.binary }
-
-// Volatile reports whether the frame may be dropped where it cannot go at once.
-func (f *Frame) Volatile() bool { return f.volatile }
 
 // Room is the room the frame comes from, or "".
 func (f *Frame) Room() string { return f.room }

@@ -20,6 +20,6 @@ type Call[Req, Res any] string
 // New returns an envelope that asks this question.
 func (c Call[Req, Res]) New(content Req) Envelope { return New(string(c), content) }
 
-// Validator is checked on every decoded content that implements it, on the
-// value or its pointer; its error reaches the sender with the code Invalid.
-type Validator interface{ Validate() error }
+// validator is what content may implement, on the value or its pointer: every
+// decoded content is checked, and the error reaches the sender as Invalid.
+type validator interface{ Validate() error }

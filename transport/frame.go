@@ -5,6 +5,7 @@ import (
 	"compress/flate"
 	"encoding/binary"
 	"io"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -71,17 +72,23 @@ func deflated(f *message.Frame) []byte {
 	return append(bytes.Clone(header(&buf, opcode(f)|rsv1, len(data))), data...)
 }
 
-// closeFrame returns a close frame; the reason is cut at a rune so that it fits.
+// fit makes a close reason valid UTF-8 and cuts it at a rune so that it fits.
+func fit(reason string) string {
+	reason = strings.ToValidUTF8(reason, "\uFFFD")
+	if len(reason) <= maxWhy {
+		return reason
+	}
+	n := maxWhy
+	for !utf8.RuneStart(reason[n]) {
+		n--
+	}
+	return reason[:n]
+}
+
+// closeFrame returns a close frame; the reason fits.
 func closeFrame(code int, reason string) []byte {
 	if code == 1005 {
 		return []byte{0x88, 0}
-	}
-	if len(reason) > maxWhy {
-		n := maxWhy
-		for n > 0 && !utf8.RuneStart(reason[n]) {
-			n--
-		}
-		reason = reason[:n]
 	}
 	b := []byte{0x88, byte(2 + len(reason)), byte(code >> 8), byte(code)}
 	return append(b, reason...)

@@ -37,11 +37,11 @@ type line struct {
 	cond sync.Cond
 }
 
-// PipeOptions tune an in-memory connection; they mean what they do in
+// PipeOptions tune an in-memory connection. The fields mean what they do in
 // WebSocketOptions, with the same defaults.
 type PipeOptions struct {
-	Limit   int
-	Pending int
+	Limit   int // bytes of a message
+	Pending int // bytes waiting for a client that does not read
 }
 
 type pipeKey struct{}
@@ -168,7 +168,7 @@ func (c *PipeConn) Freeze(yes bool) {
 func (c *PipeConn) Close(code int, reason string) {
 	c.line.mu.Lock()
 	defer c.line.mu.Unlock()
-	c.close(&CloseError{code, reason, true})
+	c.close(&CloseError{code, fit(reason), true})
 }
 
 // close queues a close frame; line.mu is held.

@@ -29,6 +29,8 @@ func Refuse(w http.ResponseWriter, err error) {
 	if !errors.As(err, &r) {
 		r = &Refusal{Status: http.StatusInternalServerError, Code: "internal", Message: "internal error"}
 	}
+	// net/http reads such a body even after the answer; not for ever.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerWait))
 	h := w.Header()
 	h.Set("Connection", "close")
 	h.Set("Content-Type", "application/json; charset=utf-8")

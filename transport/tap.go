@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"io"
 	"math"
 	"net"
 	"sync"
@@ -16,6 +17,18 @@ import (
 
 // ErrClosed is returned by Write on a connection that takes no more.
 var ErrClosed = errors.New("transport: the connection is closed")
+
+// errCut is the end of the stream. The library takes io.EOF, and in compressed
+// messages io.ErrUnexpectedEOF too, for the end of a message, even where it is
+// in the middle of one.
+var errCut = errors.New("transport: the client cut the connection")
+
+func cut(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errCut
+	}
+	return err
+}
 
 // tap is the net.Conn beneath coder/websocket. What the library writes (pongs,
 // close frames) joins our own frames in one queue, and leaves with them in one
@@ -36,6 +49,7 @@ type tap struct {
 	mu    sync.Mutex
 	q     queue.Queue
 	state state
+	pong  []byte     // owed to a client that is congested
 	last  CloseError // the close frame that was queued first
 }
 
@@ -50,12 +64,36 @@ type state struct {
 
 // Write takes the library's own frames. The bytes are the library's buffer.
 func (t *tap) Write(p []byte) (int, error) {
-	if len(p) >= 2 && p[0] == 0x88 {
+	switch {
+	case p[0] == 0x88:
 		t.closeFrame(p[2:])
-		return len(p), nil
+	case p[0] == 0x8a && t.owe(p):
+	default:
+		_ = t.push(queue.Item{Bytes: append([]byte(nil), p...)})
 	}
-	_ = t.push(queue.Item{Bytes: append([]byte(nil), p...)})
 	return len(p), nil
+}
+
+// owe keeps a pong until a congested client takes something again. Only the last
+// one counts, RFC 6455 §5.5.3, so a flood of pings costs nothing.
+func (t *tap) owe(pong []byte) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.full() {
+		return false
+	}
+	t.pong = append([]byte(nil), pong...)
+	return true
+}
+
+// take takes what is to be written next. A pong that is owed does not wait for
+// the rest. t.mu is held.
+func (t *tap) take(buf []byte) []byte {
+	pong := t.pong
+	if t.pong = nil; pong != nil && !t.state.closing {
+		return pong
+	}
+	return t.q.Take(buf, most)
 }
 
 // closeFrame queues a close frame of the library's: an answer, or a protocol
@@ -73,7 +111,7 @@ func (t *tap) closeFrame(payload []byte) {
 
 // closeWith queues a close frame of ours.
 func (t *tap) closeWith(code int, reason string) {
-	t.closeAs(CloseError{Code: code, Reason: reason, Local: true})
+	t.closeAs(CloseError{Code: code, Reason: fit(reason), Local: true})
 }
 
 // closeAs queues a close frame, unless one is queued already, and gives the
@@ -149,7 +187,7 @@ func (t *tap) start(yes bool) {
 // takes less, a goroutine takes over until all is written.
 func (t *tap) flush(w *worker, buf []byte) {
 	t.mu.Lock()
-	out := t.q.Take(buf, most)
+	out := t.take(buf)
 	t.mu.Unlock()
 	if out != nil {
 		n, err := w.try(t.raw, out)
@@ -190,10 +228,13 @@ func (t *tap) drain(rest []byte) {
 			return
 		}
 		t.mu.Lock()
-		rest = t.q.Take(*buf, most)
+		rest = t.take(*buf)
 		if rest == nil {
 			t.state.queued, t.state.blocked = false, false
 			end := t.state.closed
+			if t.raw != nil && !t.state.closing { // or it would fail a worker's write one day
+				_ = t.Conn.SetWriteDeadline(time.Time{})
+			}
 			t.mu.Unlock()
 			if end {
 				_ = t.Conn.Close()
@@ -231,6 +272,9 @@ func (t *tap) kill() {
 	t.state.dead = true
 	t.q.Clear()
 	t.mu.Unlock()
+	if s, ok := t.Conn.(interface{ NetConn() net.Conn }); ok {
+		_ = s.NetConn().Close() // TLS says goodbye when it is closed, for 5 s if the socket is full
+	}
 	_ = t.Conn.Close()
 }
 
@@ -274,8 +318,11 @@ func (t *tap) ending() (last CloseError, local bool) {
 func (t *tap) congested() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.state.blocked || t.q.Size() > most
+	return t.full()
 }
+
+// full is congested; t.mu is held.
+func (t *tap) full() bool { return t.state.blocked || t.q.Size() > most }
 
 // trim gives memory of a quiet connection back.
 func (t *tap) trim() {
@@ -307,7 +354,7 @@ func (t *tap) Read(p []byte) (int, error) {
 		if t.raw == nil || len(p) >= 16<<10 {
 			n, err := t.Conn.Read(p)
 			t.sign(n)
-			return n, err
+			return n, cut(err)
 		}
 		err := t.raw.Read(in.fill)
 		if err == nil {
@@ -315,7 +362,7 @@ func (t *tap) Read(p []byte) (int, error) {
 		}
 		if err != nil {
 			in.release()
-			return 0, err
+			return 0, cut(err)
 		}
 		t.sign(in.n)
 		in.unread = (*in.buf)[:in.n]

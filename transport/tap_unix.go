@@ -8,10 +8,12 @@ import (
 	"syscall"
 )
 
-// rawConn returns the socket beneath nc, or nil where it is no plain one.
+// rawConn returns the socket beneath nc, or nil where it is no plain one. What
+// embeds a plain one is none: its Read and Write may do more.
 func rawConn(nc net.Conn) syscall.RawConn {
-	if sc, ok := nc.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		if raw, err := nc.(syscall.Conn).SyscallConn(); err == nil {
 			return raw
 		}
 	}

@@ -52,8 +52,9 @@ type Transport interface {
 	Match(r *http.Request) bool
 	// Serve checks r, asks accept whether this client may connect, and then
 	// either answers with a refusal or hands the connection to the function
-	// that accept returned, on a goroutine of its own. It may return while that
-	// still runs, and the request's context ends then.
+	// that accept returned. That one best goes on in a goroutine of its own:
+	// when Serve returns, net/http drops its goroutine, the request and 8 KiB
+	// of buffers, and ends the request's context.
 	Serve(w http.ResponseWriter, r *http.Request, accept Accept)
 }
 

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -106,13 +105,12 @@ func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept)
 	opts := &websocket.AcceptOptions{
 		Subprotocols:       []string{Subprotocol},
 		InsecureSkipVerify: true, // checked above
-		OnPingReceived:     func(context.Context, []byte) bool { return !c.congested() },
 		OnPongReceived:     func(context.Context, []byte) { c.ponged() },
 	}
 	if s.opts.Compress {
 		opts.CompressionMode = websocket.CompressionNoContextTakeover
 	}
-	ws, err := websocket.Accept(&hijacker{w, c}, r, opts)
+	ws, err := websocket.Accept(&hijacker{w, c, unwrapped(w)}, r, opts)
 	if err != nil {
 		if c.Conn != nil { // it was our connection by then
 			c.kill()
@@ -123,49 +121,8 @@ func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept)
 	ws.SetReadLimit(-1) // Read has its own
 	c.ws = ws
 	c.deflate = strings.Contains(w.Header().Get("Sec-WebSocket-Extensions"), "permessage-deflate")
-	// A fresh goroutine has a small stack, and returning lets net/http drop its
-	// own, the request and 8 KiB of buffers.
-	go run(c)
+	run(c)
 }
-
-// hijacker hands the tap to the library in place of the connection.
-type hijacker struct {
-	http.ResponseWriter
-	c *wsConn
-}
-
-// Unwrap lets http.ResponseController through.
-func (h *hijacker) Unwrap() http.ResponseWriter { return h.ResponseWriter }
-
-// Hijack implements http.Hijacker. The library resets the reader to what is
-// buffered in it, followed by the tap, so frames that came in one packet with
-// the handshake must be in that buffer.
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	_ = nc.SetDeadline(time.Time{}) // net/http's own deadlines end here
-	c := h.c
-	c.Conn, c.timeout, c.hard = nc, c.s.opts.WriteTimeout, c.s.opts.Pending
-	c.seen.Store(true)
-	c.inbox.fill = c.inbox.fillOnce
-	if c.raw = rawConn(nc); c.raw != nil {
-		c.worker = c.s.workers.pick()
-	}
-	br := bufio.NewReaderSize(&c.tap, 64)
-	if n := rw.Reader.Buffered(); n > 0 {
-		early, _ := rw.Reader.Peek(n)
-		br = bufio.NewReaderSize(bytes.NewReader(bytes.Clone(early)), max(64, n))
-		_, _ = br.Peek(n)
-	}
-	c.br = br
-	return &c.tap, bufio.NewReadWriter(br, bufio.NewWriterSize(&c.tap, control)), nil
-}
-
-// control is the size of the library's write buffer: the largest control frame,
-// with the mask that a server's never has, so each leaves in one Write.
-const control = 131
 
 // wsConn is a Conn over WebSocket.
 type wsConn struct {
@@ -219,7 +176,7 @@ func (c *wsConn) Abort() { c.kill() }
 
 // Read implements Conn.
 func (c *wsConn) Read() (*Message, error) {
-	if c.closing() {
+	if c.partial != nil && c.closing() {
 		return nil, c.end(c.discard())
 	}
 	c.inbox.between = c.br.Buffered() == 0
@@ -235,6 +192,7 @@ func (c *wsConn) Read() (*Message, error) {
 		c.joined, c.inbox.rest = true, true
 	}
 	c.reading.Store(1)
+	c.inbox.between = false // what came with the handshake did not come through the inbox
 	m, err := c.readMessage(r)
 	c.reading.Store(0)
 	var broken *Violation
@@ -243,6 +201,9 @@ func (c *wsConn) Read() (*Message, error) {
 		return nil, err
 	case err != nil:
 		return nil, c.end(err)
+	case c.closing(): // our close frame is on its way: nothing else counts
+		m.Release()
+		return nil, c.end(c.discard())
 	}
 	m.Binary = typ == websocket.MessageBinary
 	if !m.Binary && !utf8.Valid(m.Data) { // the library leaves this to us
@@ -253,9 +214,10 @@ func (c *wsConn) Read() (*Message, error) {
 }
 
 // ponged is called by Read's goroutine when a pong has been read. Nothing else
-// makes the stack of a quiet connection grow.
+// makes the stack of a quiet connection grow. A pong may also come between the
+// fragments of a message, or before the answer to our close frame.
 func (c *wsConn) ponged() {
-	if c.br.Buffered() == 0 {
+	if c.br.Buffered() == 0 && c.reading.Load() == 0 && !c.closing() {
 		c.inbox.between, c.inbox.rest = true, true
 	}
 }
@@ -333,7 +295,7 @@ func (c *wsConn) end(err error) error {
 // broken reports whether err is the network's end and not a protocol's.
 func broken(err error) bool {
 	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return errors.As(err, &network) || errors.Is(err, errCut)
 }
 
 // linger reads on, whatever comes, for as long as a close frame may need to

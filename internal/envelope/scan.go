@@ -49,6 +49,27 @@ func Parse(data []byte, p *Parts) error {
 	return p.check()
 }
 
+// Split cuts a binary message at its newline into the envelope and the content;
+// a text message is all envelope. Nothing is copied.
+func Split(data []byte, binary bool) (head, content []byte, err error) {
+	if !binary {
+		return data, nil, nil
+	}
+	head, content, ok := bytes.Cut(data, []byte{'\n'})
+	if !ok {
+		return nil, nil, errors.New("a binary message is an envelope in JSON, one newline and the content; there is no newline")
+	}
+	return head, content, nil
+}
+
+// Bare refuses the envelope of a binary message that has a content of its own.
+func (p *Parts) Bare() error {
+	if p.Content != nil {
+		return errors.New(`a binary message has its content behind the newline, not in "content"`)
+	}
+	return nil
+}
+
 // check applies the limits of the envelope's own strings.
 func (p *Parts) check() error {
 	if p.Type == nil {

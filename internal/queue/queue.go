@@ -34,7 +34,7 @@ const (
 func (q *Queue) Push(it Item, hard int, busy bool) Verdict {
 	if f := it.Frame; f != nil && len(q.items) > 0 {
 		switch {
-		case f.Volatile():
+		case f.Policy() == message.Volatile:
 			if busy || q.size+len(it.Bytes) > hard/2 {
 				q.lost++
 				return Dropped
@@ -46,7 +46,7 @@ func (q *Queue) Push(it Item, hard int, busy bool) Verdict {
 		case f.Policy() == message.DropOldest && q.size+len(it.Bytes) > hard/2:
 			q.dropOldest(f.Room(), q.size+len(it.Bytes)-hard/4)
 		}
-	} else if f != nil && f.Volatile() && busy {
+	} else if f != nil && f.Policy() == message.Volatile && busy {
 		q.lost++
 		return Dropped
 	}

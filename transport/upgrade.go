@@ -1,0 +1,77 @@
+package transport
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/hubbub-go/hubbub/internal/queue"
+)
+
+// hijacker hands the tap to the library in place of the connection.
+type hijacker struct {
+	http.ResponseWriter
+	c *wsConn
+	// own says that nobody but net/http waits for the status. The answer then
+	// is queued like everything else, and leaves with the first message in one
+	// write(2): a tenth of what a connection costs.
+	own bool
+}
+
+// unwrapped reports whether w is net/http's own. Middleware that wraps it must
+// see the status: to log it, or to add its headers then.
+func unwrapped(w http.ResponseWriter) bool { return reflect.TypeOf(w).String() == "*http.response" }
+
+// Unwrap lets http.ResponseController through.
+func (h *hijacker) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (h *hijacker) WriteHeader(status int) {
+	if !h.own || status != http.StatusSwitchingProtocols {
+		h.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Hijack implements http.Hijacker. The library resets the reader to what is
+// buffered in it, followed by the tap, so frames that came in one packet with
+// the handshake must be in that buffer.
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = nc.SetDeadline(time.Time{}) // net/http's own deadlines end here
+	c := h.c
+	c.Conn, c.timeout, c.hard = nc, c.s.opts.WriteTimeout, c.s.opts.Pending
+	c.seen.Store(true)
+	c.inbox.fill = c.inbox.fillOnce
+	if c.raw = rawConn(nc); c.raw != nil {
+		c.worker = c.s.workers.pick()
+	}
+	if h.own {
+		_ = c.push(queue.Item{Bytes: switching(h.Header())})
+	}
+	br := bufio.NewReaderSize(&c.tap, 64)
+	if n := rw.Reader.Buffered(); n > 0 {
+		early, _ := rw.Reader.Peek(n)
+		br = bufio.NewReaderSize(bytes.NewReader(bytes.Clone(early)), max(64, n))
+		_, _ = br.Peek(n)
+	}
+	c.br = br
+	return &c.tap, bufio.NewReadWriter(br, bufio.NewWriterSize(&c.tap, control)), nil
+}
+
+// control is the size of the library's write buffer: the largest control frame,
+// with the mask that a server's never has, so each leaves in one Write.
+const control = 131
+
+// switching is the answer that ends HTTP on a connection.
+func switching(h http.Header) []byte {
+	b := bytes.NewBufferString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = h.Write(b) // a bytes.Buffer takes everything
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
