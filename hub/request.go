@@ -32,15 +32,14 @@ func (r *Request) Decode(v any) error { return r.content.Decode(r.Peer.hub.opts.
 // Others broadcasts e, as coming from the sender, to everybody in the room but
 // the sender. A message that was addressed to no room has no others: an error.
 func (r *Request) Others(ctx context.Context, e message.Envelope, opts ...room.BroadcastOption) error {
-	if r.Room == nil {
-		return message.Errorf(message.Invalid, "%q has to be addressed to a room", r.Type)
+	if len(opts) == 0 {
+		return r.All(ctx, e, room.Except(r.Peer.id))
 	}
-	e.From, e.User = r.Peer.id, r.Peer.user
-	return r.Room.Broadcast(ctx, e, append(slices.Clip(opts), room.Except(r.Peer.id))...)
+	return r.All(ctx, e, append(slices.Clip(opts), room.Except(r.Peer.id))...)
 }
 
 // All broadcasts e, as coming from the sender, to everybody in the room, the
-// sender too.
+// sender too. A message that was addressed to no room is an error.
 func (r *Request) All(ctx context.Context, e message.Envelope, opts ...room.BroadcastOption) error {
 	if r.Room == nil {
 		return message.Errorf(message.Invalid, "%q has to be addressed to a room", r.Type)

@@ -8,44 +8,34 @@ import (
 	"github.com/hubbub-go/hubbub/message"
 )
 
-// BroadcastOption narrows one broadcast.
-type BroadcastOption func(*audience)
-
-type audience struct {
-	except []string
-	rooms  []*Room
+// BroadcastOption narrows one broadcast. It is made by Except and ExceptRooms.
+type BroadcastOption struct {
+	ids   []string
+	rooms []*Room
 }
 
 // Except leaves out the members with these IDs.
-func Except(ids ...string) BroadcastOption {
-	return func(a *audience) { a.except = append(a.except, ids...) }
-}
+func Except(ids ...string) BroadcastOption { return BroadcastOption{ids: ids} }
 
 // ExceptRooms leaves out whoever is in one of these rooms.
-func ExceptRooms(rooms ...*Room) BroadcastOption {
-	return func(a *audience) { a.rooms = append(a.rooms, rooms...) }
-}
+func ExceptRooms(rooms ...*Room) BroadcastOption { return BroadcastOption{rooms: rooms} }
 
-// left is every ID that the options leave out.
-func (a *audience) left() []string {
-	ids := a.except
-	for _, r := range a.rooms {
-		for _, m := range r.snapshot() {
-			ids = append(ids, m.ID())
+// left returns every ID that the options leave out. The usual case, one option
+// with one ID, needs no copy.
+func left(opts []BroadcastOption) []string {
+	if len(opts) == 1 && len(opts[0].rooms) == 0 {
+		return opts[0].ids
+	}
+	var ids []string
+	for _, o := range opts {
+		ids = append(ids, o.ids...)
+		for _, r := range o.rooms {
+			for _, m := range r.snapshot() {
+				ids = append(ids, m.ID())
+			}
 		}
 	}
 	return ids
-}
-
-func choose(opts []BroadcastOption) []string {
-	if len(opts) == 0 {
-		return nil
-	}
-	var a audience
-	for _, o := range opts {
-		o(&a)
-	}
-	return a.left()
 }
 
 // Broadcast queues e, addressed from this room, for every member. It is encoded
@@ -62,7 +52,7 @@ func (r *Room) Broadcast(ctx context.Context, e message.Envelope, opts ...Broadc
 	if err != nil {
 		return err
 	}
-	except := choose(opts)
+	except := left(opts)
 	live := r.live()
 	if live == nil {
 		return nil
@@ -115,19 +105,29 @@ func Broadcast(ctx context.Context, rooms []*Room, e message.Envelope, opts ...B
 		return err
 	}
 	reached := map[string]struct{}{}
-	for _, id := range choose(opts) {
+	for _, id := range left(opts) {
 		reached[id] = struct{}{}
 	}
 	for _, r := range rooms {
-		for _, m := range r.snapshot() {
-			id := m.ID()
-			if _, done := reached[id]; !done {
-				reached[id] = struct{}{}
-				_ = m.Deliver(f)
-			}
+		if live := r.live(); live != nil {
+			live.deliverOnce(f, reached)
 		}
 	}
 	return nil
+}
+
+// deliverOnce queues f for whoever is not in reached yet. It holds the room, as
+// every delivery does: a member that has left must not get anything any more.
+func (r *Room) deliverOnce(f *message.Frame, reached map[string]struct{}) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for i := range r.members {
+		id := r.members[i].ID()
+		if _, done := reached[id]; !done {
+			reached[id] = struct{}{}
+			_ = r.members[i].Deliver(f)
+		}
+	}
 }
 
 // welcome is the answer to a join. r.mu is held.
