@@ -55,34 +55,72 @@ type states struct {
 
 // cell is the state of one room, with its turn.
 type cell struct {
-	room  string
-	once  sync.Once
-	value any
-	err   error
-	turn  chan struct{} // of 1: held by the handler that runs
-	refs  int           // members, those about to be, and handlers; states.mu guards it
+	room string
+	turn chan struct{} // of 1: held by the handler that runs
+	refs int           // members, those about to be, and handlers; states.mu guards it
+
+	opened chan struct{} // closed once value and err are what they will be
+	closed chan struct{} // closed when the state is, and the room may have another
+	value  any
+	err    error
 }
 
-// enter counts a member in; the first one opens the state.
+// enter counts a member in; the first one opens the state, the others wait.
 func (s *states) enter(ctx context.Context, r *room.Room) (*cell, error) {
-	s.mu.Lock()
-	c := s.cells[r.Name()]
-	if c == nil {
-		c = &cell{room: r.Name(), turn: make(chan struct{}, 1), err: errors.New("hub: opening the state of the room panicked")}
-		if s.cells == nil {
-			s.cells = map[string]*cell{}
-		}
-		s.cells[c.room] = c
+	c, first, err := s.hold(ctx, r.Name())
+	if err != nil {
+		return nil, err
 	}
-	c.refs++
-	s.mu.Unlock()
+	done := false
 	defer func() {
-		if c.err != nil {
+		if !done {
 			_ = s.exit(c)
 		}
 	}()
-	c.once.Do(func() { c.value, c.err = s.open(ctx, r) })
-	return c, c.err
+	if first {
+		c.init(ctx, r, s.open)
+	}
+	select {
+	case <-c.opened:
+		done = c.err == nil
+		return c, c.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// hold returns the room's cell, counted, and whether it is new. What a state saves
+// when it is closed the next one may read, so that one waits.
+func (s *states) hold(ctx context.Context, name string) (c *cell, first bool, err error) {
+	for {
+		s.mu.Lock()
+		c = s.cells[name]
+		if c == nil {
+			c = &cell{room: name, turn: make(chan struct{}, 1), opened: make(chan struct{}), closed: make(chan struct{})}
+			if s.cells == nil {
+				s.cells = map[string]*cell{}
+			}
+			s.cells[name], first = c, true
+		}
+		if first || c.refs > 0 {
+			c.refs++
+			s.mu.Unlock()
+			return c, first, nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-c.closed:
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		}
+	}
+}
+
+// init opens the state. Whatever happens, nobody waits for it afterwards.
+func (c *cell) init(ctx context.Context, r *room.Room, open func(context.Context, *room.Room) (any, error)) {
+	defer close(c.opened)
+	c.err = errors.New("hub: opening the state of the room panicked")
+	c.value, c.err = open(ctx, r)
 }
 
 // exit counts out. For the last one the state is closed: nobody uses it then.
@@ -90,11 +128,17 @@ func (s *states) exit(c *cell) error {
 	s.mu.Lock()
 	c.refs--
 	last := c.refs == 0
-	if last {
-		delete(s.cells, c.room)
-	}
 	s.mu.Unlock()
-	if closer, ok := c.value.(io.Closer); ok && last && c.err == nil {
+	if !last {
+		return nil
+	}
+	defer func() {
+		s.mu.Lock()
+		delete(s.cells, c.room)
+		s.mu.Unlock()
+		close(c.closed)
+	}()
+	if closer, ok := c.value.(io.Closer); ok && c.err == nil {
 		return closer.Close()
 	}
 	return nil
