@@ -87,6 +87,7 @@ func (h *heart) run(stop chan struct{}) {
 		}
 		for _, p := range h.slot(now) {
 			_ = p.conn.Ping()
+			p.readOn() // the answer
 		}
 	}
 }

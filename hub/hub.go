@@ -160,15 +160,12 @@ func (h *Hub) identify(r *http.Request) (string, error) {
 // stack this leaves small.
 func (h *Hub) serve(ctx context.Context, c transport.Conn, user string) {
 	p := newPeer(ctx, h, c, user)
-	p.welcome() // before anybody can find the peer, so that nothing comes first
-	if code := h.add(p); code != 0 {
+	welcome := p.welcome()
+	if code := h.add(p, welcome); code != 0 {
+		_ = p.Deliver(welcome)
 		p.turnAway(code)
 		go discard(c)
 		return
-	}
-	_ = h.everyone.Join(p.ctx, p, nil) // fails only if the peer is gone already
-	if p.hasGone() {
-		h.everyone.Leave(p) // it may have left before it joined
 	}
 	h.heart.add(p)
 	if p.connect() {
@@ -187,9 +184,11 @@ func discard(c transport.Conn) {
 	}
 }
 
-// add makes p known. Others may have taken the last place since accept; then it
-// returns the code to close with.
-func (h *Hub) add(p *Peer) int {
+// add makes p known, at the very moment at which the client is welcomed: nothing
+// comes before the welcome, and who has seen it is there for everybody. Others
+// may have taken the last place since accept; then it returns the code to close
+// with.
+func (h *Hub) add(p *Peer, welcome *message.Frame) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -200,6 +199,7 @@ func (h *Hub) add(p *Peer) int {
 	}
 	h.peers[p.id] = p
 	h.running.Add(1)
+	_ = h.everyone.Join(p.ctx, p, nil, room.Greet(welcome)) // p is new: nothing can fail
 	return 0
 }
 

@@ -103,15 +103,17 @@ func State[T any](p *Peer) *T {
 	return v
 }
 
-// welcome queues the first frame of every connection.
-func (p *Peer) welcome() {
-	_ = p.Send(message.New(envelope.Welcome, struct {
+// welcome is the first frame of every connection.
+func (p *Peer) welcome() *message.Frame {
+	e := message.New(envelope.Welcome, struct {
 		ID        string `json:"id"`
 		User      string `json:"user,omitempty"`
 		Session   string `json:"session"`
 		Heartbeat int64  `json:"heartbeat"`
 		Limit     int    `json:"limit"`
-	}{p.id, p.user, rand.Text(), p.hub.opts.Heartbeat.Milliseconds(), p.conn.Limit()}))
+	}{p.id, p.user, rand.Text(), p.hub.opts.Heartbeat.Milliseconds(), p.conn.Limit()})
+	f, _ := message.Encode(e, nil, message.Disconnect) // strings and numbers: nothing can fail
+	return f
 }
 
 // reply queues the answer to a message that asked for one.
@@ -177,12 +179,6 @@ func (p *Peer) disconnect() {
 		reason := context.Cause(p.ctx)
 		_ = p.guard("disconnect", func() error { p.hub.opts.Disconnect(p, reason); return nil })
 	}
-}
-
-func (p *Peer) hasGone() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.gone
 }
 
 // part leaves one room and what belongs to it.

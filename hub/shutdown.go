@@ -84,7 +84,7 @@ func (h *Hub) drain(ctx context.Context) {
 			h.cut()
 			return
 		}
-		retry := time.Duration(rand.Int64N(int64(max(window, time.Second))))
+		retry := time.Millisecond + time.Duration(rand.Int64N(int64(max(window, time.Second))))
 		p.goodbye(message.CloseAway, "drain", retry)
 	}
 }

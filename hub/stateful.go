@@ -155,10 +155,25 @@ func (s *states) turn(ctx context.Context, r *Request, fn func(state any) error)
 	c.refs++
 	s.mu.Unlock()
 	defer r.Peer.closeState(s, c)
+	if err := c.wait(ctx, r.Peer); err != nil {
+		return err
+	}
+	defer func() { <-c.turn }()
+	return fn(c.value)
+}
+
+// wait takes the turn. While p waits for it, somebody else reads p's messages, or
+// nobody would see it go.
+func (c *cell) wait(ctx context.Context, p *Peer) error {
 	select {
 	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
-		return fn(c.value)
+		return nil
+	default:
+	}
+	p.readOn()
+	select {
+	case c.turn <- struct{}{}:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -14,11 +14,12 @@ import (
 //
 // Normally one goroutine reads a message, runs its handler, and reads the next:
 // a slow handler holds up its sender and nobody else. But whoever waits for an
-// answer of this client needs somebody to read it. So while a question is open
-// and a handler runs, another goroutine takes over reading ("relief"): it passes
-// answers on, and puts everything else in a backlog, which the first goroutine
-// handles, in order, when its handler is done. Then it ends, and the relief is
-// the reader.
+// answer of this client needs somebody to read it, and a handler that takes
+// longer than a heartbeat must not make its peer look dead. So while a question
+// is open, or a heartbeat finds it running, another goroutine takes over reading
+// ("relief"): it passes answers on, and puts everything else in a backlog, which
+// the first goroutine handles, in order, when its handler is done. Then it ends,
+// and the relief is the reader.
 type turn struct {
 	running bool    // a handler is running
 	relief  *relief // another goroutine reads meanwhile; else nil
@@ -169,6 +170,13 @@ func (p *Peer) begin() {
 	if p.asks.open() {
 		p.relieve()
 	}
+}
+
+// readOn makes sure that messages are read although a handler is running.
+func (p *Peer) readOn() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.relieve()
 }
 
 // relieve starts a goroutine that reads while a handler runs. p.mu is held.

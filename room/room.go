@@ -68,11 +68,18 @@ func (r *Room) live() *Room {
 // JoinOption changes one call of Join.
 type JoinOption func(*join)
 
-type join struct{ ack string }
+type join struct {
+	ack   string
+	greet *message.Frame
+}
 
 // Ack makes Join queue, before anything else from the room, the protocol's
 // answer to the question id: how many members there are and, with presence, who.
 func Ack(id string) JoinOption { return func(j *join) { j.ack = id } }
+
+// Greet makes Join queue f for the member before anything else from the room. A
+// member that is there already is not greeted.
+func Greet(f *message.Frame) JoinOption { return func(j *join) { j.greet = f } }
 
 // Join adds m with the state that fellow members may see, which is encoded as
 // JSON; nil is fine. Joining twice changes nothing, not the state either. The
@@ -90,7 +97,7 @@ func (r *Room) Join(ctx context.Context, m Member, state any, opts ...JoinOption
 		return err
 	}
 	for {
-		if live := r.manager.enter(r.name); live.add(member{m, p}, joined, j.ack) {
+		if live := r.manager.enter(r.name); live.add(member{m, p}, joined, &j) {
 			return nil
 		}
 	}
@@ -135,7 +142,7 @@ type present struct {
 
 // add adds m unless the room is gone. The answer and the announcement are queued
 // under the lock, so nothing of the room reaches m before its answer.
-func (r *Room) add(m member, joined *message.Frame, ack string) bool {
+func (r *Room) add(m member, joined *message.Frame, j *join) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.gone {
@@ -156,9 +163,12 @@ func (r *Room) add(m member, joined *message.Frame, ack string) bool {
 			r.index[id] = len(r.members)
 		}
 		r.members = append(r.members, m)
+		if j.greet != nil {
+			_ = m.Deliver(j.greet)
+		}
 	}
-	if ack != "" {
-		_ = m.Deliver(r.welcome(ack))
+	if j.ack != "" {
+		_ = m.Deliver(r.welcome(j.ack))
 	}
 	return true
 }

@@ -1,0 +1,127 @@
+package hub_test
+
+import (
+	"context"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hubbub-go/hubbub/hub"
+	"github.com/hubbub-go/hubbub/hubtest"
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+)
+
+func ignore(context.Context, *hub.Request, string) error { return nil }
+
+func open(context.Context, *room.Room) (*int, error) { return new(int), nil }
+
+// TestMistakesPanic: each mistake at registration is a sentence that names it.
+func TestMistakesPanic(t *testing.T) {
+	tests := []struct {
+		name string
+		make func(h *hub.Hub)
+		want string
+	}{
+		{"empty type", func(h *hub.Hub) { hub.On(h, "", ignore) }, `a handler for "": the member "type" has 0 bytes`},
+		{"long type", func(h *hub.Hub) { hub.On(h, message.Kind[string](strings.Repeat("x", 129)), ignore) }, "129 bytes"},
+		{"control character", func(h *hub.Hub) { hub.On(h, "a\nb", ignore) }, "control character"},
+		{"same type twice", func(h *hub.Hub) { hub.On(h, note, ignore); hub.On(h, note, ignore) }, `the hub has two handlers for "note"`},
+		{"On and Reply of one type", func(h *hub.Hub) {
+			hub.On(h, "where", ignore)
+			hub.Reply(h, where, answerAs(""))
+		}, `the hub has two handlers for "where"`},
+		{"same type twice in a room", func(h *hub.Hub) {
+			s := h.Rooms("chat/{id}", nil)
+			hub.On(s, note, ignore)
+			hub.On(s, note, ignore)
+		}, `Rooms("chat/{id}") has two handlers for "note"`},
+		{"two rests", func(h *hub.Hub) { hub.OnRest(h, answer(1)); hub.OnRest(h, answer(2)) }, "the hub has two handlers for the rest"},
+		{"empty pattern", func(h *hub.Hub) { h.Rooms("", nil) }, "the room pattern is empty"},
+		{"unclosed variable", func(h *hub.Hub) { h.Rooms("chat/{id", nil) }, "neither text nor {name}"},
+		{"rest in the middle", func(h *hub.Hub) { h.Rooms("{a...}/b", nil) }, "something follows"},
+		{"same pattern twice", func(h *hub.Hub) { h.Rooms("chat/{id}", nil); h.Rooms("chat/{name}", nil) }, "matches the same names"},
+		{"same pattern with state", func(h *hub.Hub) { h.Rooms("chat/{id}", nil); hub.RoomsOf(h, "chat/{id}", nil, open) }, "matches the same names"},
+		{"two handlers with state", func(h *hub.Hub) {
+			s := hub.RoomsOf(h, "chat/{id}", nil, open)
+			fn := func(*int, context.Context, *hub.Request, string) error { return nil }
+			hub.OnRoom(s, note, fn)
+			hub.OnRoom(s, note, fn)
+		}, `Rooms("chat/{id}") has two handlers for "note"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			wantPanic(t, tt.want, func() { tt.make(hub.New(nil)) })
+		})
+	}
+}
+
+func TestSystemTypesCannotBeRegistered(t *testing.T) {
+	for _, typ := range []string{
+		"join", "leave", "ping", "auth", "ack", "error",
+		"welcome", "pong", "joined", "left", "presence", "gap", "bye",
+	} {
+		h := hub.New(nil)
+		s := h.Rooms("chat/{id}", nil)
+		want := `a handler for "` + typ + `": this type belongs to the protocol`
+		wantPanic(t, want, func() { hub.On(h, message.Kind[string](typ), ignore) })
+		wantPanic(t, want, func() { hub.On(s, message.Kind[string](typ), ignore) })
+		wantPanic(t, want, func() { hub.Reply(h, message.Call[string, string](typ), answerAs("")) })
+	}
+	hub.On(hub.New(nil), message.Kind[string]("Join"), ignore) // another name
+}
+
+func TestTheSameTypeInDifferentScopes(t *testing.T) {
+	h := hub.New(nil)
+	hub.On(h, note, ignore)
+	hub.On(h.Rooms("a", nil), note, ignore)
+	hub.On(h.Rooms("b", nil), note, ignore)
+}
+
+// TestNothingRegistersAfterTheFirstRequest, not even one that was refused.
+func TestNothingRegistersAfterTheFirstRequest(t *testing.T) {
+	h := hub.New(nil)
+	s := h.Rooms("chat", nil)
+	states := hub.RoomsOf(h, "state", nil, open)
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	late := map[string]func(){
+		`a handler for "note"`: func() { hub.On(h, note, ignore) },
+		`a handler for "sum"`: func() {
+			hub.Reply(s, sum, func(context.Context, *hub.Request, []int) (int, error) { return 0, nil })
+		},
+		`a handler for "where"`: func() {
+			hub.ReplyRoom(states, where, func(*int, context.Context, *hub.Request, string) (string, error) { return "", nil })
+		},
+		"OnRest":          func() { hub.OnRest(h, answer(nil)) },
+		"Use":             func() { h.Use() },
+		`Rooms("later")`:  func() { h.Rooms("later", nil) },
+		`Rooms("state2")`: func() { hub.RoomsOf(h, "state2", nil, open) },
+	}
+	for what, register := range late {
+		wantPanic(t, what+" comes after the first request", register)
+	}
+	wantPanic(t, "Use comes after the first request", func() { s.Use() })
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	wantPanic(t, "Options.Timeout is longer than Options.Heartbeat", func() {
+		hub.New(&hub.Options{Heartbeat: time.Second, Timeout: 2 * time.Second})
+	})
+	hub.New(&hub.Options{Heartbeat: time.Second}) // the default time-out follows
+	hub.New(&hub.Options{Heartbeat: time.Second, Timeout: time.Second})
+}
+
+// TestOptionsAreCopied: what happens to the Options later does not matter.
+func TestOptionsAreCopied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := &hub.Options{MaxRooms: 1}
+		h := newHub(t, opts)
+		opts.MaxRooms = 100
+		h.Rooms("chat/{id}", nil)
+		c := hubtest.Dial(t, h)
+		c.Join("chat/1", nil)
+		wantCode(t, c.TryJoin("chat/2", nil), message.Denied)
+	})
+}

@@ -1,0 +1,88 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hubbub-go/hubbub/hub"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+// order is a content with a rule of its own.
+type order struct {
+	Item  string   `json:"item"`
+	Count int      `json:"count"`
+	To    []string `json:"to"`
+}
+
+func (o order) Validate() error {
+	switch {
+	case o.Count > 99:
+		return &message.Error{Code: message.Invalid, Message: "at most 99", Field: "content.count"}
+	case o.Item == "":
+		return errors.New("an order has an item")
+	}
+	return nil
+}
+
+// scriptHub is the hub that the transcripts talk to.
+func scriptHub() *hub.Hub {
+	h := hub.New(&hub.Options{
+		Identify: byHeader, MaxRooms: 3, AskTimeout: 50 * time.Millisecond, DrainTime: 20 * time.Millisecond,
+		Log: slog.New(slog.DiscardHandler),
+	})
+	chat := h.Rooms("chat/{id}", nil)
+	hub.On(chat, say, toOthers)
+	hub.On(chat, message.Kind[[]byte]("bytes"), func(ctx context.Context, r *hub.Request, in []byte) error {
+		return r.All(ctx, message.New("bytes", in))
+	})
+	hub.On(h.Rooms("club/{id}", &hub.Rule{Presence: true, Join: admit}), say, toOthers)
+	hub.Reply(h, sum, func(_ context.Context, _ *hub.Request, in []int) (n int, err error) {
+		for _, v := range in {
+			n += v
+		}
+		return n, nil
+	})
+	hub.Reply(h, message.Call[string, bool]("delete"), func(ctx context.Context, r *hub.Request, what string) (bool, error) {
+		return hub.Ask(ctx, r.Peer, sure, "delete "+what+"?")
+	})
+	hub.On(h, message.Kind[order]("order"), func(context.Context, *hub.Request, order) error { return nil })
+	hub.On(h, message.Kind[string]("fail"), fail)
+	hub.On(h, message.Kind[struct{}]("kick"), func(_ context.Context, r *hub.Request, _ struct{}) error {
+		r.Peer.Close(message.CloseKicked, "behave")
+		return nil
+	})
+	return h
+}
+
+// admit lets in who has a name, and shows it to the others.
+func admit(_ context.Context, r *hub.Request) (any, error) {
+	var card struct {
+		Name     string `json:"name"`
+		Password string `json:"password"`
+	}
+	if err := r.Decode(&card); err != nil {
+		return nil, err
+	}
+	if r.Var("id") == "vip" && card.Password != "please" {
+		return nil, &message.Error{Code: message.Denied, Message: "members only", Field: "content.password"}
+	}
+	return map[string]string{"name": card.Name}, nil
+}
+
+// fail fails in the way that it is told.
+func fail(_ context.Context, r *hub.Request, how string) error {
+	switch how {
+	case "error":
+		return errors.New("the password is hunter2")
+	case "panic":
+		panic("the password is hunter2")
+	case "too late":
+		return context.DeadlineExceeded
+	case "rate_limited":
+		return &message.Error{Code: message.RateLimited, Message: "slow down", RetryAfter: 250 * time.Millisecond}
+	}
+	return message.Errorf(message.Code(how), "as you wish")
+}
