@@ -181,12 +181,16 @@ func (p *Peer) disconnect() {
 	}
 }
 
+func (p *Peer) hasGone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
+}
+
 // part leaves one room and what belongs to it.
 func (p *Peer) part(m *membership) {
 	m.room.Leave(p)
-	if m.cell != nil {
-		p.closeState(m.match.Value().states, m.cell)
-	}
+	p.closeState(m.match.Value().states, m.cell)
 }
 
 // report logs the ends that an operator should know of.

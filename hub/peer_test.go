@@ -294,7 +294,7 @@ func TestDisconnectComesAfterConnect(t *testing.T) {
 func TestNoHandlerStartsAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var d diary
-		h := newHub(t, &hub.Options{Disconnect: func(*hub.Peer, error) { d.note("disconnect") }})
+		h := newHub(t, nil)
 		hub.On(h, message.Kind[string]("leave me"), func(ctx context.Context, r *hub.Request, _ string) error {
 			_, err := hub.Ask(ctx, r.Peer, sure, "?")
 			d.note("asked: %s", codeOf(err))
@@ -308,7 +308,7 @@ func TestNoHandlerStartsAfterTheEnd(t *testing.T) {
 		synctest.Wait()
 		h.Peer(c.ID()).Close(message.CloseKicked, "no")
 		synctest.Wait()
-		d.want(t, "disconnect", "asked: unavailable")
+		d.want(t, "asked: unavailable")
 	})
 }
 

@@ -179,7 +179,10 @@ func (c *cell) wait(ctx context.Context, p *Peer) error {
 	}
 }
 
-// closeState counts out of a room's state, which may close it.
+// closeState counts out of a room's state, if it has one, which may close it.
 func (p *Peer) closeState(s *states, c *cell) {
+	if c == nil {
+		return
+	}
 	_ = p.guard("close", func() error { return s.exit(c) })
 }

@@ -73,11 +73,34 @@ func (p *Peer) enter(s *Scope, m *membership, in *inbound, opts []room.JoinOptio
 			return err
 		}
 	}
-	if err = m.room.Join(p.ctx, p, state, opts...); err == nil && p.keep(m) {
-		return nil
+	// The membership comes before the answer: who has seen that finds it.
+	if !p.keep(m) {
+		p.closeState(s.states, m.cell)
+		return nil // nobody is left to be told
 	}
-	p.part(m)
-	return err
+	joined := false
+	defer func() {
+		if !joined { // the state may even have panicked while it was encoded
+			p.unjoin([]byte(m.room.Name()))
+		}
+	}()
+	if err = m.room.Join(p.ctx, p, state, opts...); err != nil {
+		return err
+	}
+	if joined = true; p.hasGone() {
+		m.room.Leave(p) // end has done the rest, maybe before there was anything to leave
+	}
+	return nil
+}
+
+// unjoin takes the peer out of a room, if it is in it.
+func (p *Peer) unjoin(name []byte) {
+	p.mu.Lock()
+	m := p.rooms.remove(name)
+	p.mu.Unlock()
+	if m != nil {
+		p.part(m)
+	}
 }
 
 // keep notes a membership, unless the peer has gone meanwhile.
@@ -96,12 +119,7 @@ func (p *Peer) leave(in *inbound) error {
 	if in.parts.Room == nil {
 		return &message.Error{Code: message.Invalid, Message: "a leave names a room", Field: "room"}
 	}
-	p.mu.Lock()
-	m := p.rooms.remove(in.parts.Room)
-	p.mu.Unlock()
-	if m != nil {
-		p.part(m)
-	}
+	p.unjoin(in.parts.Room)
 	if in.parts.ID == nil {
 		return nil
 	}

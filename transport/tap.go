@@ -246,12 +246,13 @@ func (t *tap) drain(rest []byte) {
 }
 
 // writeAll writes in pieces, each with a deadline of its own: a slow reader may
-// live, one that takes nothing may not. A piece taken is a sign of life.
+// live, one that takes nothing may not. A piece taken is a sign of life where the
+// client is congested; otherwise the kernel has taken it, and the client is asked.
 func (t *tap) writeAll(rest []byte) bool {
 	const piece = 16 << 10
 	for len(rest) > 0 {
 		t.mu.Lock()
-		closing := t.state.closing
+		closing, full := t.state.closing, t.full()
 		t.mu.Unlock()
 		if !closing { // otherwise closeAs has set the last deadline
 			_ = t.Conn.SetWriteDeadline(time.Now().Add(t.timeout))
@@ -260,7 +261,9 @@ func (t *tap) writeAll(rest []byte) bool {
 		if err != nil {
 			return false
 		}
-		t.seen.Store(true)
+		if full {
+			t.seen.Store(true)
+		}
 		rest = rest[n:]
 	}
 	return true

@@ -72,8 +72,9 @@ type Message struct {
 var messages = sync.Pool{New: func() any { return new(Message) }}
 
 // keep is the largest buffer that goes back to the pool: one big message must
-// not be paid for by every later one.
-const keep = 64 << 10
+// not be paid for by every later one. It holds the default limit, and the byte
+// that would be too much.
+const keep = 64<<10 + 1
 
 // Release gives the buffer back. The message must not be used afterwards.
 func (m *Message) Release() {

@@ -195,12 +195,9 @@ func (c *wsConn) Read() (*Message, error) {
 	c.inbox.between = false // what came with the handshake did not come through the inbox
 	m, err := c.readMessage(r)
 	c.reading.Store(0)
-	var broken *Violation
 	switch {
-	case errors.As(err, &broken):
-		return nil, err
 	case err != nil:
-		return nil, c.end(err)
+		return nil, c.fail(err)
 	case c.closing(): // our close frame is on its way: nothing else counts
 		m.Release()
 		return nil, c.end(c.discard())
@@ -211,6 +208,16 @@ func (c *wsConn) Read() (*Message, error) {
 		return nil, &Violation{message.CloseUTF8, "a text message was not valid UTF-8"}
 	}
 	return m, nil
+}
+
+// fail is what Read says of a message that could not be read. It is a function
+// of its own because its variable is on the heap.
+func (c *wsConn) fail(err error) error {
+	var broken *Violation
+	if errors.As(err, &broken) {
+		return err
+	}
+	return c.end(err)
 }
 
 // ponged is called by Read's goroutine when a pong has been read. Nothing else
@@ -228,7 +235,7 @@ func (c *wsConn) readMessage(r io.Reader) (*Message, error) {
 	b, limit := m.Data[:0], c.s.opts.Limit
 	for {
 		if len(b) == cap(b) {
-			b = append(b, make([]byte, max(512, min(cap(b), limit)))...)[:len(b)]
+			b = append(make([]byte, 0, max(512, min(2*cap(b), limit+1))), b...)
 		}
 		n, err := r.Read(b[len(b):min(cap(b), limit+1)])
 		b = b[:len(b)+n]

@@ -40,7 +40,7 @@ func (q *Queue) Push(it Item, hard int, busy bool) Verdict {
 				return Dropped
 			}
 		case f.Policy() == message.LatestOnly:
-			if q.replace(it) {
+			if q.replace(it, hard) {
 				return Queued
 			}
 		case f.Policy() == message.DropOldest && q.size+len(it.Bytes) > hard/2:
@@ -58,13 +58,17 @@ func (q *Queue) Push(it Item, hard int, busy bool) Verdict {
 	return Queued
 }
 
-// replace puts it in the place of the pending item of the same room. There is
-// at most one, and it is most likely near the end.
-func (q *Queue) replace(it Item) bool {
+// replace puts it in the place of the pending item of the same room, unless it
+// is so much larger that hard would be passed. There is at most one, and it is
+// most likely near the end.
+func (q *Queue) replace(it Item, hard int) bool {
 	for i := len(q.items) - 1; i >= 0; i-- {
 		if f := q.items[i].Frame; f != nil && f.Policy() == message.LatestOnly && f.Room() == it.Frame.Room() {
-			q.size += len(it.Bytes) - len(q.items[i].Bytes)
-			q.items[i] = it
+			size := q.size + len(it.Bytes) - len(q.items[i].Bytes)
+			if size > hard {
+				return false
+			}
+			q.items[i], q.size = it, size
 			q.lost++
 			return true
 		}

@@ -1,0 +1,288 @@
+package transport_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/transport"
+)
+
+// pending is small, but more than the kernel's buffers on the way hold.
+const pending = 256 << 10
+
+// flood is a message of which a few dozen fill all buffers.
+func flood(n int, policy message.Policy) note {
+	return note{n: n, size: 4096, room: "flood", policy: policy}
+}
+
+// A client that reads too little is cut off behind a bound, and told so when it
+// reads again. Others, on the same worker too, get everything meanwhile.
+func TestTooSlow(t *testing.T) {
+	run(t, everywhere, &transport.WebSocketOptions{Pending: pending}, func(t *testing.T, s *server) {
+		slow, sc := s.dial(t)
+		sc.stall(true)
+		type pair struct {
+			*peer
+			client
+		}
+		var others []pair
+		for range 3 {
+			p, c := s.dial(t)
+			others = append(others, pair{p, c})
+		}
+		n := 0
+		for ; ; n++ {
+			if n > 4*(pending+kernel*4)/4096 {
+				t.Fatalf("%d messages are pending", n)
+			}
+			f := flood(n, message.Disconnect).frame(t)
+			err := slow.Write(f)
+			for _, o := range others {
+				o.write(t, f)
+				if got := number(t, o.client.next()); got != n {
+					t.Fatalf("another client got %d, want %d", got, n)
+				}
+			}
+			if err != nil {
+				break
+			}
+		}
+		if err := slow.Write(note{}.frame(t)); !errors.Is(err, transport.ErrClosed) {
+			t.Errorf("Write: %v", err)
+		}
+		sc.stall(false)
+		for i := 0; ; i++ {
+			e := sc.next()
+			if e.err != nil {
+				if code(e.err) != message.CloseSlow {
+					t.Fatalf("after %d messages: %v", i, e.err)
+				}
+				break
+			}
+			if got := number(t, e); got != i || i >= n {
+				t.Fatalf("got %d, want %d of %d", got, i, n)
+			}
+		}
+		var end *transport.CloseError
+		if err := slow.next(t).err; !errors.As(err, &end) || end.Code != message.CloseSlow || !end.Local {
+			t.Fatal(err)
+		}
+	})
+}
+
+// rooms reads until the message last, and returns the numbers of each room.
+func rooms(t *testing.T, c client, last int) map[string][]int {
+	t.Helper()
+	got := map[string][]int{}
+	for {
+		e := c.next()
+		n := number(t, e)
+		if n == last {
+			return got
+		}
+		room := "kept"
+		if strings.Contains(e.data, `"room":"flood"`) {
+			room = "flood"
+		}
+		if all := got[room]; len(all) > 0 && n <= all[len(all)-1] {
+			t.Fatalf("%d comes behind %d", n, all[len(all)-1])
+		}
+		got[room] = append(got[room], n)
+	}
+}
+
+// The policies at a client that does not read: what may be dropped is, what may
+// not is not, and each room's rest comes in order.
+func TestPolicies(t *testing.T) {
+	const messages = 600
+	for _, tt := range []struct {
+		name     string
+		policy   message.Policy
+		volatile bool
+		most     int // of them may arrive
+		newest   bool
+	}{
+		{"drop oldest", message.DropOldest, false, 300, true},
+		{"latest only", message.LatestOnly, false, 60, true},
+		{"volatile", message.Disconnect, true, 300, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			run(t, everywhere, &transport.WebSocketOptions{Pending: pending}, func(t *testing.T, s *server) {
+				p, c := s.dial(t)
+				c.stall(true)
+				kept, newest := 0, 0
+				for n := range messages {
+					f := flood(n, tt.policy)
+					f.volatile = tt.volatile
+					if n%10 == 9 { // of another room, and not to be lost
+						f = note{n: n, room: "kept"}
+						kept++
+					} else {
+						newest = n
+					}
+					p.write(t, f.frame(t))
+				}
+				p.write(t, note{n: messages, room: "kept"}.frame(t))
+				c.stall(false)
+				got := rooms(t, c, messages)
+				if n := len(got["kept"]); n != kept {
+					t.Errorf("of %d messages that may not be dropped %d came", kept, n)
+				}
+				if n := len(got["flood"]); n > tt.most {
+					t.Errorf("%d of the room arrived, at most %d should", n, tt.most)
+				}
+				if flood := got["flood"]; tt.newest && flood[len(flood)-1] != newest {
+					t.Errorf("the newest was %d, want %d", flood[len(flood)-1], newest)
+				}
+			})
+		})
+	}
+}
+
+// block fills all buffers on the way to a client that does not read, quickly,
+// and returns how many messages that took.
+func block(t *testing.T, p *peer) int {
+	t.Helper()
+	frames := make([]*message.Frame, 2*pending/4096)
+	for n := range frames {
+		frames[n] = flood(n, message.Disconnect).frame(t)
+	}
+	for _, f := range frames {
+		_ = p.Write(f)
+	}
+	return len(frames)
+}
+
+// A client that was slow once is an ordinary one afterwards: what ended the wait
+// for it must not end it, however much later.
+func TestSlowOnce(t *testing.T) {
+	const timeout = time.Second
+	run(t, []mode{plain, secure}, &transport.WebSocketOptions{Pending: 4 * pending, WriteTimeout: timeout}, func(t *testing.T, s *server) {
+		t.Parallel() // with others that have to wait
+		p, c := s.dial(t)
+		for n := range block(t, p) {
+			if got := number(t, c.next()); got != n {
+				t.Fatalf("got %d, want %d", got, n)
+			}
+		}
+		c.(*socket).silent(t, timeout+timeout/5)
+		p.write(t, note{n: 1}.frame(t))
+		if n := number(t, c.next()); n != 1 {
+			t.Fatal(n)
+		}
+	})
+}
+
+// A client whose socket takes nothing at all is cut after WriteTimeout.
+func TestWriteTimeout(t *testing.T) {
+	run(t, sockets, &transport.WebSocketOptions{Pending: 4 * pending, WriteTimeout: 50 * time.Millisecond}, func(t *testing.T, s *server) {
+		p, _ := s.dial(t)
+		start := time.Now()
+		block(t, p)
+		if err := p.next(t).err; err == nil || code(err) != 0 {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d > 4*time.Second {
+			t.Errorf("after %v", d)
+		}
+		if err := p.Write(note{}.frame(t)); !errors.Is(err, transport.ErrClosed) {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A congested connection is not pinged: progress is its sign of life.
+func TestPingUnderPressure(t *testing.T) {
+	run(t, sockets, &transport.WebSocketOptions{Pending: 4 * pending}, func(t *testing.T, s *server) {
+		p, pc := s.dial(t)
+		c := pc.(*socket)
+		last := block(t, p) - 1
+		for range 1000 {
+			if err := p.Ping(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pings := 0
+		for n := -1; n < last; {
+			first, payload, err := c.frame()
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case first == fin|opPing:
+				pings++
+			default:
+				n = number(t, event{data: payload})
+			}
+		}
+		if pings > 0 {
+			t.Errorf("%d pings were queued", pings)
+		}
+		eventually(t, "Seen", p.Seen)
+	})
+}
+
+// Bytes of a client that cannot keep up are not kept after it has gone.
+func TestGoneWhileSlow(t *testing.T) {
+	run(t, everywhere, &transport.WebSocketOptions{Pending: 4 * pending}, func(t *testing.T, s *server) {
+		for _, end := range []struct {
+			name string
+			of   func(p *peer, c client)
+		}{
+			{"the client cuts", func(p *peer, c client) { c.cut() }},
+			{"Abort", func(p *peer, c client) { p.Abort() }},
+			{"Close, then Abort", func(p *peer, c client) { p.Close(1001, ""); p.Abort() }},
+		} {
+			p, c := s.dial(t)
+			c.stall(true)
+			block(t, p)
+			end.of(p, c)
+			if err := p.ended(t); err == nil {
+				t.Fatal(end.name)
+			}
+		}
+	})
+}
+
+// tally is a connection whose Read and Write do more than the socket's beneath.
+type tally struct {
+	*net.TCPConn
+	read, written *atomic.Int64
+}
+
+func (c *tally) Read(b []byte) (int, error) {
+	n, err := c.TCPConn.Read(b)
+	c.read.Add(int64(n))
+	return n, err
+}
+
+func (c *tally) Write(b []byte) (int, error) {
+	n, err := c.TCPConn.Write(b)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// A connection that embeds a TCP connection has its methods, and the socket too;
+// but going around its Read and Write would be wrong.
+func TestEmbeddedSocket(t *testing.T) {
+	var read, written atomic.Int64
+	s := serve(t, plain, nil, func(s *server) {
+		s.beneath = func(c net.Conn) net.Conn { return &tally{c.(*net.TCPConn), &read, &written} }
+	})
+	p, c := s.dial(t)
+	before := [2]int64{read.Load(), written.Load()}
+	f := note{n: 1, size: 1000}.frame(t)
+	c.send(t, f)
+	p.write(t, f)
+	if a, b := number(t, p.next(t)), number(t, c.next()); a != 1 || b != 1 {
+		t.Fatal(a, b)
+	}
+	if got := fmt.Sprint(read.Load()-before[0], written.Load()-before[1]); got != "1008 1004" {
+		t.Errorf("read and wrote %s bytes, want 1008 and 1004", got)
+	}
+}

@@ -1,0 +1,185 @@
+package transport_test
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+)
+
+// hiding is a ResponseWriter that hides what the one inside can do.
+type hiding struct{ http.ResponseWriter }
+
+// showing does not hide it from who asks.
+type showing struct{ http.ResponseWriter }
+
+func (s showing) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+// boasting says that it can be hijacked, and cannot.
+type boasting struct{ http.ResponseWriter }
+
+func (boasting) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, errors.New("not today")
+}
+
+// behind serves what front makes of a transport.
+func behind(t *testing.T, front func(http.Handler) http.Handler) *server {
+	t.Helper()
+	return serve(t, plain, nil, func(s *server) { s.front = front })
+}
+
+// greet exchanges a message with a new client.
+func greet(t *testing.T, s *server) (*peer, *socket) {
+	t.Helper()
+	p, c := s.dial(t)
+	again(t, p, c.(*socket))
+	return p, c.(*socket)
+}
+
+func again(t *testing.T, p *peer, c *socket) {
+	t.Helper()
+	f := note{n: 7}.frame(t)
+	c.send(t, f)
+	p.write(t, f)
+	if a, b := number(t, p.next(t)), number(t, c.next()); a != 7 || b != 7 {
+		t.Fatal(a, b)
+	}
+}
+
+func TestWrappers(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		wrap func(http.ResponseWriter) http.ResponseWriter
+		hide string // the type that the refusal names; "": it works
+	}{
+		{"none", func(w http.ResponseWriter) http.ResponseWriter { return w }, ""},
+		{"showing", func(w http.ResponseWriter) http.ResponseWriter { return showing{w} }, ""},
+		{"showing twice", func(w http.ResponseWriter) http.ResponseWriter { return showing{&showing{w}} }, ""},
+		{"hiding", func(w http.ResponseWriter) http.ResponseWriter { return hiding{w} }, "transport_test.hiding"},
+		{"hiding inside", func(w http.ResponseWriter) http.ResponseWriter { return showing{&hiding{w}} }, "*transport_test.hiding"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := behind(t, func(h http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(tt.wrap(w), r) })
+			})
+			if tt.hide == "" {
+				greet(t, s)
+				return
+			}
+			c := s.raw(t)
+			c.put(request())
+			if m := c.refused(t, 501, "no_hijacker"); !strings.Contains(m, " "+tt.hide+",") {
+				t.Errorf("the refusal does not name %s: %s", tt.hide, m)
+			}
+		})
+	}
+	t.Run("TimeoutHandler", func(t *testing.T) {
+		s := behind(t, func(h http.Handler) http.Handler { return http.TimeoutHandler(h, patience, "") })
+		c := s.raw(t)
+		c.put(request())
+		if m := c.refused(t, 501, "no_hijacker"); !strings.Contains(m, "*http.timeoutWriter") {
+			t.Error(m)
+		}
+	})
+}
+
+// One that breaks its word has said 101 before anybody can know. The client then
+// has a dead connection, but the server nothing that is left over.
+func TestBrokenWrapper(t *testing.T) {
+	settled := resources(t)
+	t.Run("refused", func(t *testing.T) {
+		s := behind(t, func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(boasting{w}, r) })
+		})
+		c := s.raw(t)
+		c.put(request("Sec-WebSocket-Protocol: hubbub.v1"))
+		_ = c.upgraded()
+		select {
+		case <-s.peers:
+			t.Error("there is a connection")
+		default:
+		}
+	})
+	settled(t)
+}
+
+// recorder is a log that is read when all is over.
+type recorder struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(p)
+}
+
+func (r *recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
+// chi's middleware may stand in front, alone or all of it. The connection
+// outlives the request and its timeout, and gives its place in the queue back.
+func TestChi(t *testing.T) {
+	var requests recorder
+	stack := map[string]func(http.Handler) http.Handler{
+		"Timeout":   middleware.Timeout(time.Millisecond),
+		"Logger":    middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: log.New(&requests, "", 0), NoColor: true}),
+		"Compress":  middleware.Compress(5),
+		"Recoverer": middleware.Recoverer,
+		"Throttle":  middleware.Throttle(1),
+		"RequestID": middleware.RequestID,
+		"Heartbeat": middleware.Heartbeat("/healthz"),
+	}
+	try := func(t *testing.T, all ...func(http.Handler) http.Handler) {
+		t.Helper()
+		ended := make(chan (<-chan struct{}), 2)
+		s := behind(t, func(h http.Handler) http.Handler {
+			r := chi.NewRouter()
+			r.Use(all...)
+			r.Mount("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ended <- r.Context().Done()
+				h.ServeHTTP(w, r)
+			}))
+			return r
+		})
+		p, c := greet(t, s)
+		await(t, "the end of the request", await(t, "the request", ended))
+		q, d := greet(t, s)
+		again(t, p, c)
+		again(t, q, d)
+	}
+	var all []func(http.Handler) http.Handler
+	for name, mw := range stack {
+		all = append(all, mw)
+		t.Run(name, func(t *testing.T) { try(t, mw) })
+	}
+	t.Run("all", func(t *testing.T) { try(t, all...) })
+	eventually(t, "the log of each request", func() bool { return strings.Count(requests.String(), " 101 ") == 4 })
+}
+
+// The deadlines of net/http end with the handshake.
+func TestServerTimeouts(t *testing.T) {
+	const timeout = 100 * time.Millisecond
+	for _, m := range sockets {
+		t.Run(string(m), func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, m, nil, func(s *server) { s.timeout = timeout })
+			p, c := greet(t, s)
+			c.silent(t, 2*timeout)
+			again(t, p, c)
+		})
+	}
+}
