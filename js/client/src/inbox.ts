@@ -1,0 +1,62 @@
+import { HubbubError } from './errors.js';
+
+const MOST = 1000;
+
+interface Waiting<T> {
+  _resolve(result: IteratorResult<T>): void;
+  _reject(error: unknown): void;
+}
+
+/** An async iterator that is fed. It listens from its creation, not from the first `next`. */
+export class Inbox<T> implements AsyncIterableIterator<T> {
+  private readonly _values: T[] = [];
+  private readonly _readers: Waiting<T>[] = [];
+  private _ended = false;
+  private _error: unknown;
+
+  constructor(private readonly _onEnd: () => void) {}
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<T>> {
+    return new Promise((_resolve, _reject) => {
+      this._readers.push({ _resolve, _reject });
+      this._serve();
+    });
+  }
+
+  return(): Promise<IteratorResult<T>> {
+    this._values.length = 0;
+    this._error = undefined;
+    this._finish();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  _push(value: T): void {
+    this._values.push(value);
+    // A loop that does not keep up must not fill the memory, nor miss something unawares.
+    if (this._values.length > MOST) this._finish(new HubbubError('overflow'));
+    this._serve();
+  }
+
+  _finish(error?: unknown): void {
+    if (this._ended) return;
+    this._ended = true;
+    this._error = error;
+    this._onEnd();
+    this._serve();
+  }
+
+  private _serve(): void {
+    while (this._readers.length && (this._values.length || this._ended)) {
+      const { _resolve, _reject } = this._readers.shift()!;
+      if (this._values.length) _resolve({ done: false, value: this._values.shift()! });
+      else if (this._error) {
+        _reject(this._error);
+        this._error = undefined;
+      } else _resolve({ done: true, value: undefined });
+    }
+  }
+}

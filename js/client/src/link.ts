@@ -1,0 +1,222 @@
+import { later, type Settings } from './options.js';
+import type { SocketClass, SocketLike, State, Welcome, WhyClosed } from './types.js';
+import { decode, type Envelope, type Frame } from './wire.js';
+
+const FINAL = [1000, 1002, 1007, 1008, 1009, 4002]; // the server does not want us back
+const BROKEN = 1006;
+const EXPIRED = 4001;
+const TOO_MANY = 4004;
+const SILENT = 4008;
+const HEARTBEAT = 25_000; // if the welcome names none
+const LONGEST_WAIT = 3_600_000; // a server's retryAfter is believed up to an hour
+const LATE = 1_000; // a timer that is later than this slept with the page
+
+// Some are told to the window, some to the document; capturing hears both.
+const CAPTURE = { capture: true };
+const EVENTS = ['online', 'offline', 'pageshow', 'visibilitychange', 'resume'];
+
+/** What the link tells, in this order: up before the state is announced, down too. */
+export interface LinkOwner {
+  _up(welcome: Envelope): void;
+  _down(): void;
+  _over(): void;
+  _changed(): void;
+  _receive(envelope: Envelope): void;
+  _report(error: unknown): void;
+}
+
+/**
+ * One connection that is kept alive. There is at most one socket, and whatever
+ * an earlier one still says is not heard. There is one timer as well, because
+ * the link always waits for one thing only: the next try, the welcome, silence
+ * to end, or a pong.
+ */
+export class Link {
+  state: State = 'idle';
+  why?: WhyClosed;
+  rtt?: number;
+  _limit = Infinity;
+  _socket?: SocketLike;
+  private _try = 0; // counts attempts, so that a token that comes late finds itself outdated
+  private _waiting = false; // for the next try
+  private _losses = 0; // in a row
+  private _notBefore = 0;
+  private _retryAfter?: number;
+  private _since = 0;
+  private _heartbeat = HEARTBEAT;
+  private _pinged = false;
+  private _due = 0;
+  private _timer?: ReturnType<typeof setTimeout>;
+  private readonly _onPage = (event: { type: string }) => this._wake(event.type);
+
+  constructor(private readonly _url: string, private readonly _options: Settings, private readonly _owner: LinkOwner) {}
+
+  get _isUp(): boolean {
+    return this.state == 'connected';
+  }
+
+  _open(): void {
+    if (this.state != 'idle' && this.state != 'closed') return;
+    this._losses = this._notBefore = 0;
+    for (const name of EVENTS) globalThis.addEventListener?.(name, this._onPage, CAPTURE);
+    const current = this._try;
+    this.state = 'connecting';
+    this._owner._changed();
+    if (current == this._try) this._attempt(); // unless a listener has closed it
+  }
+
+  _close(): void {
+    if (this.state != 'closed') this._end(1000, 'closed by the application');
+  }
+
+  _send(frame: Frame): void {
+    this._socket!.send(frame as string);
+  }
+
+  private _after(ms: number, fn: () => void): void {
+    clearTimeout(this._timer);
+    this._due = Date.now() + ms;
+    this._timer = later(ms, fn);
+  }
+
+  private _attempt(): void {
+    const { token, connectTimeout } = this._options;
+    const current = ++this._try;
+    const dial = (protocols: string[]) => current == this._try && this._dial(['hubbub.v1', ...protocols]);
+    const fail = (error: unknown) => current == this._try && this._lost(BROKEN, 'token: ' + error);
+    this._waiting = false;
+    this._after(connectTimeout, () => this._lost(BROKEN, 'no welcome'));
+    if (token) Promise.resolve().then(token).then((text) => dial(['bearer.' + text])).catch(fail);
+    else dial([]);
+  }
+
+  private _dial(protocols: string[]): void {
+    let socket: SocketLike;
+    try {
+      socket = new (this._options.WebSocket ?? (WebSocket as SocketClass))(this._url, protocols);
+    } catch (error) {
+      return this._lost(BROKEN, String(error));
+    }
+    this._socket = socket;
+    socket.binaryType = 'arraybuffer';
+    socket.onmessage = (event: { data: string | ArrayBuffer }) => socket == this._socket && this._receive(event.data);
+    socket.onclose = (event: WhyClosed) => socket == this._socket && this._lost(event.code, event.reason);
+    socket.onerror = () => {}; // the close that follows says the same
+    readRefusal(socket, (seconds) => { this._retryAfter = seconds * 1000; });
+  }
+
+  private _receive(data: string | ArrayBuffer): void {
+    this._pinged = false;
+    try {
+      const envelope = decode(data);
+      const { type, content } = envelope;
+      if (!this._isUp) {
+        if (type == 'welcome') this._welcome(envelope);
+        return;
+      }
+      this._after(this._heartbeat, () => this._ping());
+      if (type == 'pong') this.rtt = Date.now() - (content as number);
+      else {
+        if (type == 'bye') this._retryAfter = (content as { retryAfter?: number } | undefined)?.retryAfter;
+        this._owner._receive(envelope);
+      }
+    } catch (error) {
+      this._owner._report(error);
+    }
+  }
+
+  private _welcome(envelope: Envelope): void {
+    const { limit, heartbeat } = envelope.content as Welcome;
+    this._limit = limit || Infinity;
+    this._heartbeat = heartbeat || HEARTBEAT;
+    this._since = Date.now();
+    this._retryAfter = undefined;
+    this._after(this._heartbeat, () => this._ping());
+    this.state = 'connected';
+    this._owner._up(envelope); // rooms and what waits go first, then whatever a listener sends
+    if (this._isUp) this._owner._changed();
+  }
+
+  /** Asks whether the server is there. Any message is an answer. */
+  private _ping(): void {
+    if (this._pinged) return;
+    this._pinged = true;
+    this._after(this._options.timeout, () => {
+      this._pinged = false;
+      // A page that was frozen finds its timer fired and the pong still unread.
+      if (Date.now() - this._due > LATE) this._ping();
+      else this._lost(SILENT, 'no sign of life');
+    });
+    this._send(JSON.stringify({ type: 'ping', content: Date.now() }));
+  }
+
+  /** The page woke up or the network changed: look now, timers may have slept. */
+  private _wake(event: string): void {
+    if (this._isUp) this._ping();
+    else if (this._waiting && event != 'offline' && Date.now() >= this._notBefore) this._attempt();
+  }
+
+  private _lost(code: number, reason: string): void {
+    const { retries, stableAfter, token } = this._options;
+    if (this._isUp && Date.now() - this._since >= stableAfter) this._losses = 0;
+    const stay = FINAL.includes(code)
+      || (code == EXPIRED && !token)
+      || (code == TOO_MANY && this._retryAfter == null)
+      || this._losses >= retries;
+    if (stay) return this._end(code, reason);
+    this._drop(code, reason);
+    this._retry();
+  }
+
+  private _retry(): void {
+    const { retryMin, retryMax, jitter } = this._options;
+    const asked = Math.min(Math.max(this._retryAfter || 0, 0), LONGEST_WAIT);
+    const bound = Math.min(retryMax, retryMin * 2 ** this._losses++);
+    this._retryAfter = undefined;
+    this._notBefore = Date.now() + asked;
+    this._waiting = true;
+    // On top of what was asked, so that those who were asked the same do not come at once.
+    this._after(asked + bound * (1 - jitter * Math.random()), () => this._attempt());
+    if (!this._isUp) return;
+    this.state = 'reconnecting';
+    this._owner._down();
+    this._owner._changed();
+  }
+
+  private _end(code: number, reason: string): void {
+    this._drop(code, reason);
+    for (const name of EVENTS) globalThis.removeEventListener?.(name, this._onPage, CAPTURE);
+    clearTimeout(this._timer);
+    this._waiting = false;
+    this.state = 'closed';
+    this._owner._down();
+    this._owner._over();
+    this._owner._changed();
+  }
+
+  /** From here on the socket is no longer ours, whatever it still does. */
+  private _drop(code: number, reason: string): void {
+    const socket = this._socket;
+    this._socket = undefined;
+    this._try++;
+    this._pinged = false;
+    this.why = { code, reason };
+    try {
+      socket?.close(code == SILENT ? code : 1000);
+    } catch { /* it was never open */ }
+  }
+}
+
+interface NodeSocket {
+  on(event: string, fn: (request: unknown, response: { headers: Record<string, string> }) => void): void;
+  close(): void;
+}
+
+/** The `ws` package shows a refusal; browsers keep it to themselves. */
+function readRefusal(socket: object, retryAfter: (seconds: number) => void): void {
+  const { on } = socket as Partial<NodeSocket>;
+  on?.call(socket, 'unexpected-response', (_, { headers }) => {
+    retryAfter(+headers['retry-after']! || 0);
+    (socket as NodeSocket).close(); // listening means that ending it is ours
+  });
+}

@@ -1,0 +1,100 @@
+import { HubbubError } from './errors.js';
+import type { Link } from './link.js';
+import { later, type Settings } from './options.js';
+import { sizeOf, type Envelope, type Frame } from './wire.js';
+
+/** How often a request may go over a wire: until it is answered, once, or once and only on this connection. */
+export const enum Policy { Repeat, Once, Now }
+
+export interface Request {
+  _policy: Policy;
+  _within: number;
+  /** Called within the arrival of the answer, not later: the next message may depend on it. */
+  _done(ack: Envelope): void;
+  _fail(error: unknown): void;
+}
+
+interface Item extends Request {
+  _frame: Frame;
+  _size: number;
+  _sent: boolean;
+  _timer: ReturnType<typeof setTimeout>;
+}
+
+/**
+ * Everything that waits for an answer, in the order in which it was asked. What
+ * waits for a connection is in here as well, so there is one order and one end.
+ */
+export class Outgoing {
+  private readonly _items = new Map<string, Item>();
+  bytes = 0;
+
+  constructor(private readonly _link: Link, private readonly _options: Settings) {}
+
+  get messages(): number {
+    return this._items.size;
+  }
+
+  _request(id: string, frame: Frame, request: Request): void {
+    const refusal = this._refusal(sizeOf(frame), request._policy);
+    if (refusal) return request._fail(new HubbubError(refusal));
+    const item = {
+      ...request,
+      _frame: frame,
+      _size: sizeOf(frame),
+      _sent: false,
+      _timer: later(request._within, () => this._fail(id, this._late(item))),
+    };
+    this._items.set(id, item);
+    this.bytes += item._size;
+    if (this._link._isUp) this._write(id, item);
+  }
+
+  private _refusal(size: number, policy: Policy): string | undefined {
+    const { queueMessages, queueBytes } = this._options;
+    if (this._link._isUp) return;
+    if (this._link.state == 'closed' || policy == Policy.Now) return 'closed';
+    if (this.messages >= queueMessages || this.bytes + size > queueBytes) return 'overflow';
+  }
+
+  private _late(item: Item): string {
+    if (!item._sent) return 'expired';
+    return item._policy == Policy.Repeat ? 'unknown' : 'timeout';
+  }
+
+  private _write(id: string, item: Item): void {
+    // The server would close the connection over it.
+    if (item._size > this._link._limit) return this._fail(id, 'too_large');
+    item._sent = true;
+    this._link._send(item._frame);
+  }
+
+  /** The connection is here: everything goes out in its order. */
+  _up(): void {
+    for (const [id, item] of this._items) if (!item._sent || item._policy == Policy.Repeat) this._write(id, item);
+  }
+
+  /** The connection is gone, and with it the answers to what is not repeated. */
+  _down(): void {
+    for (const [id, item] of this._items) if (item._sent && item._policy != Policy.Repeat) this._fail(id, 'unknown');
+  }
+
+  /** No connection will come. */
+  _over(): void {
+    for (const [id, item] of this._items) this._fail(id, item._sent ? 'unknown' : 'closed');
+  }
+
+  _settle(id: string): Item | undefined {
+    const item = this._items.get(id);
+    if (item) {
+      clearTimeout(item._timer);
+      this._items.delete(id);
+      this.bytes -= item._size;
+    }
+    return item;
+  }
+
+  private _fail(id: string, code: string): void {
+    this._settle(id)?._fail(new HubbubError(code));
+  }
+}

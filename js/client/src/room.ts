@@ -1,0 +1,159 @@
+import { Channel } from './channel.js';
+import { HubbubError } from './errors.js';
+import type { HubImpl } from './hub.js';
+import { later } from './options.js';
+import { Policy } from './outgoing.js';
+import { PresenceList } from './presence.js';
+import type { Gap, Joined } from './types.js';
+import { uuid } from './uuid.js';
+import { encode, type Envelope } from './wire.js';
+
+/** A second try may go better. Everything else is the server's last word. */
+const PASSING = ['rate_limited', 'unavailable', 'timeout', 'internal'];
+const AGAIN_AFTER = 1_000;
+const REMEMBERED = 256; // cursors, to recognise what comes twice
+
+interface Waiting {
+  _resolve(joined: Joined): void;
+  _reject(error: unknown): void;
+}
+
+export class RoomImpl extends Channel {
+  readonly presence = new PresenceList();
+  joined = false;
+  private _promise?: Promise<Joined>; // while the application wants to be a member
+  private _waiting?: Waiting; // until the first join is decided
+  private _content: unknown;
+  private _join = 0; // counts joins, so that a late answer finds itself outdated
+  private _again = false; // it was a member before
+  private _cursor?: string; // of what was processed last
+  private readonly _seen = new Set<string>();
+
+  constructor(readonly _hub: HubImpl, override readonly name: string) {
+    super();
+  }
+
+  join(content?: unknown): Promise<Joined> {
+    if (this._promise) return this._promise;
+    const promise = new Promise<Joined>((_resolve, _reject) => { this._waiting = { _resolve, _reject }; });
+    this._promise = promise;
+    this._content = content;
+    if (this._hub.state == 'closed') this._forget(new HubbubError('closed'));
+    else this._up();
+    return promise;
+  }
+
+  leave(): Promise<void> {
+    const tell = this._promise && this._hub._link._isUp;
+    this._forget(new HubbubError('closed', 'left'));
+    if (!tell) return Promise.resolve();
+    return new Promise((resolve, reject) => this._request('leave', undefined, {
+      _done: () => resolve(),
+      // A connection that ends leaves all its rooms.
+      _fail: (error: HubbubError) => error.code == 'unknown' ? resolve() : reject(error),
+    }));
+  }
+
+  private _request(type: string, content: unknown, result: { _done(ack: Envelope): void; _fail(error: unknown): void }): void {
+    const id = uuid();
+    try {
+      const frame = encode({ type, room: this.name, id, since: type == 'join' ? this._cursor : undefined }, content);
+      this._hub._outgoing._request(id, frame, { ...result, _policy: Policy.Now, _within: this._hub._options.timeout });
+    } catch (error) {
+      result._fail(error);
+    }
+  }
+
+  /** Joins on a connection, if the application wants to be here and there is one. */
+  _up(): void {
+    if (!this._promise || !this._hub._link._isUp) return;
+    const current = ++this._join;
+    this._request('join', this._content, {
+      _done: (ack) => { if (current == this._join) this._entered((ack.content ?? {}) as Joined & { reason?: string }); },
+      _fail: (error) => { if (current == this._join) this._refused(error as HubbubError, current); },
+    });
+  }
+
+  _down(): void {
+    this.joined = false;
+  }
+
+  _over(): void {
+    if (this._waiting) this._forget(new HubbubError('closed'));
+    this._endInboxes();
+  }
+
+  private _entered(answer: Joined & { reason?: string }): void {
+    const { recovered, reason, cursor, presence, members } = answer;
+    let gap: Gap | undefined;
+    // What was recovered follows; until it is processed the old cursor holds.
+    if (!recovered) {
+      if (this._again) gap = { missed: recovered == false ? 'certain' : 'possible', reason, cursor };
+      this._restart(cursor);
+    }
+    this.joined = this._again = true;
+    this.presence._reset(presence, members);
+    const joined = gap ? { ...answer, gap } : answer;
+    this._waiting?._resolve(joined);
+    this._waiting = undefined;
+    this._emit('join', joined);
+    if (gap) this._emit('gap', gap);
+  }
+
+  private _refused(error: HubbubError, current: number): void {
+    if (error.code == 'unknown') return; // the connection went: the next one joins
+    if (this._waiting) return this._forget(error);
+    if (PASSING.includes(error.code)) {
+      const wait = error.retryAfter ?? AGAIN_AFTER * (1 + Math.random());
+      later(wait, () => { if (current == this._join) this._up(); });
+      return;
+    }
+    this._forget();
+    this._fail(error);
+  }
+
+  /** The application is no longer here; whoever waits for a join is told why. */
+  private _forget(error?: unknown): void {
+    const wasHere = this._again;
+    this._join++;
+    this._promise = undefined;
+    this._waiting?._reject(error);
+    this._waiting = undefined;
+    this.joined = this._again = false;
+    this._restart();
+    this.presence._reset();
+    this._endInboxes();
+    if (wasHere) this._emit('leave');
+  }
+
+  private _restart(cursor?: string): void {
+    this._seen.clear();
+    this._cursor = cursor;
+  }
+
+  _receive(message: Envelope): void {
+    const { type, content, cursor } = message;
+    if (!this._promise || this._seen.has(cursor!)) return;
+    if (type == 'gap') {
+      const { reason, cursor: next } = (content ?? {}) as Gap;
+      this._restart(next);
+      this._emit(type, { missed: 'certain', reason, cursor: next });
+      return;
+    }
+    if (type == 'joined' || type == 'left') this.presence._apply(message);
+    this._emit(type, message);
+    this._processed(cursor);
+  }
+
+  /** Cursors are opaque: they can be kept and recognised, nothing else. */
+  _processed(cursor: string | undefined): void {
+    if (!cursor || !this._promise) return;
+    this._cursor = cursor;
+    this._seen.add(cursor);
+    if (this._seen.size > REMEMBERED) this._seen.delete(this._seen.values().next().value!);
+  }
+
+  _fail(error: unknown): void {
+    if (!this._emit('error', error)) this._hub._report(error);
+  }
+}

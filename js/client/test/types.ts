@@ -1,0 +1,69 @@
+// Compiled and never run: what the types promise to an application (T10).
+
+import { connect, type Hub, type HubbubError, type Message, type Room } from '@hubbub/client';
+import { openOutbox } from '@hubbub/client/outbox';
+
+interface Chat {
+  send: { msg: { body: string }; typing: null; file: Uint8Array };
+  on: { msg: { body: string }; file: Uint8Array };
+  call: { rename: (to: string) => { ok: boolean }; count: () => number };
+  answer: { confirm: (question: string) => boolean };
+}
+
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+declare function same<A, B>(check: Same<A, B>): void;
+
+const hub = connect<Chat>('/ws', { token: async () => 'token', WebSocket });
+const room = hub.room('chat/1');
+
+// T10: what a component does compiles.
+room.on('msg', (message) => same<typeof message, Message<{ body: string }>>(true));
+room.on('gap', ({ missed }) => same<typeof missed, 'certain' | 'possible'>(true));
+room.on('error', (error) => same<typeof error, HubbubError>(true));
+hub.on('state', (state) => same<typeof state, 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed'>(true));
+const off: () => void = room.once('join', ({ members, recovered }) => [members, recovered]);
+void room.send('msg', { body: 'hi' }, { ttl: 1000 });
+void room.send('typing', null, { volatile: true });
+void room.send('typing');
+void room.send('file', new Uint8Array());
+hub.answer('confirm', ({ content }) => content.length > 1);
+hub.answer('confirm', async ({ content }) => content.length > 1);
+off();
+
+async function results() {
+  const renamed = await room.call('rename', 'Ben', { timeout: 1000, signal: new AbortController().signal });
+  same<typeof renamed, { ok: boolean }>(true);
+  const count = await hub.call('count');
+  same<typeof count, number>(true);
+  for await (const { content } of room.messages('file')) same<typeof content, Uint8Array>(true);
+  const outbox = await openOutbox(hub, { name: 'chat' });
+  await outbox.send(room, 'msg', { body: 'later' });
+  // @ts-expect-error: content of another type
+  await outbox.send(room, 'msg', 1);
+}
+void results;
+
+// @ts-expect-error: no such type to send
+void room.send('mgs', { body: 'hi' });
+// @ts-expect-error: wrong content
+void room.send('msg', { text: 'hi' });
+// @ts-expect-error: content is missing
+void room.send('msg');
+// @ts-expect-error: nobody sends that
+room.on('typing', () => {});
+// @ts-expect-error: wrong content of a call
+void room.call('rename', 1);
+// @ts-expect-error: wrong answer
+hub.answer('confirm', () => 'yes');
+// @ts-expect-error: no such option
+connect('/ws', { reconnect: true });
+// @ts-expect-error: the state is not the application's
+hub.state = 'closed';
+
+// Without an Api everything is allowed, and content is unknown.
+const plain: Hub = connect('ws://127.0.0.1/ws');
+plain.on('anything', ({ content }) => same<typeof content, unknown>(true));
+void plain.room('r').send('anything', { n: 1 });
+void plain.call('anything').then((result) => same<typeof result, unknown>(true));
+const untyped: Room = connect('/ws').room('r');
+untyped.presence.list.map(({ from }) => from);

@@ -1,0 +1,104 @@
+// @hubbub/client against the real server: examples/relay, killed and started again.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { connect } from '@hubbub/client';
+import { WebSocket as NodeWebSocket } from 'ws';
+import { build, freeAddress, start, until } from './program.mjs';
+
+let built, program;
+const hubs = [];
+
+before(async () => {
+  built = await build('relay');
+  program = await start(built.binary, await freeAddress());
+});
+after(async () => {
+  await program?.stop();
+  await built?.remove();
+});
+afterEach(() => {
+  for (const hub of hubs) hub.close();
+});
+
+/** Starts the server again where it was. */
+const restart = async () => {
+  program = await start(built.binary, new URL(program.socketUrl).host);
+};
+
+/** Counts what is open, as the server would. */
+class CountedSocket extends NodeWebSocket {
+  static all = [];
+  static get live() { return CountedSocket.all.filter(({ readyState }) => readyState < 2); }
+
+  constructor(...args) {
+    super(...args);
+    CountedSocket.all.push(this);
+  }
+}
+
+const open = (options) => {
+  const hub = connect(program.socketUrl, { WebSocket: CountedSocket, retryMin: 100, retryMax: 400, ...options });
+  hubs.push(hub);
+  return hub;
+};
+
+test('join, message, echo, bytes, refusals', { timeout: 60_000 }, async () => {
+  const [a, b] = [open(), open()];
+  const [ra, rb] = [a.room('chat/1'), b.room('chat/1')];
+  const got = [];
+  rb.on('msg', ({ content, from }) => got.push([content, from]));
+  assert.equal((await ra.join()).members, 1);
+  assert.equal((await rb.join()).members, 2);
+  assert.equal(await ra.send('msg', { body: '有人发来了消息 👋' }), 'acked');
+  assert.equal(await ra.send('msg', Uint8Array.of(0, 10, 255)), 'acked');
+  await until(() => got.length === 2, 'both messages arrive');
+  assert.deepEqual(got[0], [{ body: '有人发来了消息 👋' }, a.id]);
+  assert.deepEqual([...got[1][0]], [0, 10, 255]);
+  assert.deepEqual(await ra.call('echo', [1, 'two', null]), [1, 'two', null]);
+  assert.deepEqual([...await ra.call('echo', Uint8Array.of(10, 0))], [10, 0]);
+  await assert.rejects(ra.call('no.such.type'), { code: 'unknown_type' });
+  await assert.rejects(a.room('elsewhere').send('msg', 1), { code: 'not_member' });
+  await assert.rejects(ra.send('msg', 'x'.repeat(70_000)), { code: 'too_large' });
+  await rb.leave();
+  await assert.rejects(rb.send('msg', 1), { code: 'not_member' });
+});
+
+for (const signal of ['SIGKILL', 'SIGTERM']) {
+  test(`T5: the server ends by ${signal} and starts again: one live connection each, joined again, the queued message arrives`, { timeout: 60_000 }, async () => {
+    CountedSocket.all = [];
+    const slow = open({ retryMin: 3000, retryMax: 3000, jitter: 0 });
+    const fast = open();
+    const [sender, receiver] = [slow.room('chat/5'), fast.room('chat/5')];
+    const [got, gaps] = [[], []];
+    receiver.on('msg', ({ content }) => got.push(content));
+    receiver.on('gap', ({ missed }) => gaps.push(missed));
+    await Promise.all([sender.join(), receiver.join()]);
+
+    await program.stop(signal);
+    await until(() => slow.state === 'reconnecting' && fast.state === 'reconnecting', 'both notice');
+    const queued = sender.send('msg', 'queued');
+    await restart();
+
+    assert.equal(await queued, 'acked');
+    await until(() => got.length, 'the queued message arrives');
+    assert.deepEqual([got, gaps], [['queued'], ['possible']]);
+    assert.deepEqual([sender.joined, receiver.joined, CountedSocket.live.length], [true, true, 2]);
+    // The server's count agrees: nobody is in there twice.
+    const witness = open();
+    assert.equal((await witness.room('chat/5').join()).members, 3);
+  });
+}
+
+test('a queued message waits for the server to come back', { timeout: 60_000 }, async () => {
+  const hub = open();
+  const room = hub.room('chat/6');
+  await room.join();
+  await program.stop('SIGKILL');
+  await until(() => hub.state === 'reconnecting', 'it notices');
+  const queued = room.send('msg', 'later');
+  const dropped = await room.send('typing', null, { volatile: true });
+  await restart();
+  assert.equal(await queued, 'acked');
+  assert.equal(dropped, 'dropped');
+});

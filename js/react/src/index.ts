@@ -1,0 +1,97 @@
+import {
+  createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useState, useSyncExternalStore,
+  type ReactElement, type ReactNode,
+} from 'react';
+import { connect, type Gap, type Hub, type Member, type Message, type Options, type Receives, type Room, type State } from '@hubbub/client';
+import { hold } from './hold.js';
+
+const HubContext = createContext<Hub<never> | undefined>(undefined);
+
+export type HubbubProviderProps =
+  /** A hub of the application's own, which it closes itself. */
+  | { hub: Hub<never>; url?: undefined; options?: undefined; children?: ReactNode }
+  /** Connects when mounted, closes when unmounted. Options are read once for each url. */
+  | { hub?: undefined; url: string; options?: Options; children?: ReactNode };
+
+export function HubbubProvider({ hub, url, options, children }: HubbubProviderProps): ReactElement {
+  // Lazy: rendering opens no socket, so a render that React throws away costs nothing.
+  const current = useMemo(() => hub ?? connect<never>(url!, { ...options, lazy: true }), [hub, url]);
+  useEffect(() => (hub ? undefined : hold(current, () => current.connect(), () => current.close())), [hub, current]);
+  return createElement(HubContext.Provider, { value: current }, children);
+}
+
+/** The hub of the nearest HubbubProvider. */
+export function useHub<A = object>(): Hub<A> {
+  const hub = useContext(HubContext);
+  if (!hub) throw new Error('useHub needs a HubbubProvider around it');
+  return hub as unknown as Hub<A>;
+}
+
+/** The state of the connection; renders again when it changes. */
+export function useHubState(): State {
+  const hub = useHub();
+  const get = () => hub.state;
+  return useSyncExternalStore(useCallback((changed) => hub.on('state', changed), [hub]), get, get);
+}
+
+export interface UseRoomOptions<A> {
+  /** For the admission rule; read when the room is joined. */
+  content?: unknown;
+  /** Handlers by message type. They may change with every render. */
+  on?: { [K in keyof Receives<A> & string]?: (message: Message<Receives<A>[K]>) => void };
+  onGap?: (gap: Gap) => void;
+}
+
+export interface UsedRoom<A> {
+  room: Room<A>;
+  joined: boolean;
+  /** Why the server did not let us in, a HubbubError. */
+  error?: unknown;
+}
+
+/** Is in the room while a component that uses it is mounted. */
+export function useRoom<A = object>(name: string, options: UseRoomOptions<A> = {}): UsedRoom<A> {
+  const hub = useHub<A>();
+  const room = hub.room(name);
+  const latest = useRef(options);
+  const [failure, setFailure] = useState<{ room: Room<A>; error: unknown }>();
+  const types = Object.keys(options.on ?? {}).sort().join('\n');
+
+  useEffect(() => { latest.current = options; });
+
+  // Before the join, so that nothing of the room is missed.
+  useEffect(() => {
+    const offs = types.split('\n').filter(Boolean).map((type) => room.on(type as never, (message: never) => {
+      (latest.current.on as Record<string, (message: never) => void> | undefined)?.[type]?.(message);
+    }));
+    offs.push(room.on('gap', (gap) => latest.current.onGap?.(gap)));
+    offs.push(room.on('join', () => setFailure(undefined)));
+    return () => offs.forEach((off) => off());
+  }, [room, types]);
+
+  useEffect(() => {
+    let mounted = true;
+    const failed = (error: unknown) => { if (mounted) setFailure({ room, error }); };
+    const off = room.on('error', failed);
+    const release = hold(room, () => { room.join(latest.current.content).catch(failed); }, () => { room.leave().catch(() => {}); });
+    return () => {
+      mounted = false;
+      off();
+      release();
+    };
+  }, [room]);
+
+  const subscribe = useCallback((changed: () => void) => {
+    const offs = [room.on('join', changed), room.on('leave', changed), hub.on('state', changed)];
+    return () => offs.forEach((off) => off());
+  }, [hub, room]);
+  const joined = useSyncExternalStore(subscribe, () => room.joined, () => false);
+  return { room, joined, error: failure?.room === room ? failure.error : undefined };
+}
+
+/** Who is in the room; renders again when that changes. */
+export function usePresence<A = object>(room: Room<A>): readonly Member[] {
+  const { presence } = room;
+  const get = () => presence.list;
+  return useSyncExternalStore(useCallback((changed) => presence.subscribe(changed), [presence]), get, get);
+}
