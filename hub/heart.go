@@ -82,7 +82,7 @@ func (h *heart) run(stop chan struct{}) {
 		// both are of one slot, a new ping must not hide a missing answer.
 		for _, p := range h.slot(now - h.lag) {
 			if !p.conn.Seen() {
-				p.silent()
+				p.apart(p.silent)
 			}
 		}
 		for _, p := range h.slot(now) {

@@ -79,6 +79,24 @@ func TestDeathIsNoticedInTime(t *testing.T) {
 	}
 }
 
+// TestASlowDisconnectHoldsNobodyUp: what an application does about one dead peer
+// must not keep the hub from noticing the next.
+func TestASlowDisconnectHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		h := newHub(t, &hub.Options{Disconnect: func(*hub.Peer, error) { <-release }})
+		clients := dialN(t, h, 3)
+		for i, c := range clients {
+			c.Freeze(true)
+			<-time.After(45 * time.Second)
+			if s := h.Stats(); s.Peers != 2-i {
+				t.Errorf("%d peers after %d have died", s.Peers, i+1)
+			}
+		}
+		close(release)
+	})
+}
+
 // fakes is a transport of connections that only count pings.
 type fakes struct {
 	mu    sync.Mutex

@@ -161,6 +161,40 @@ func TestCountsAfterChurn(t *testing.T) {
 	})
 }
 
+// TestTakenOutByTheApplication: Room.Leave works for peers as for other members;
+// the rest of the room is told, and the way back is past the rule.
+func TestTakenOutByTheApplication(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		banned := map[string]bool{}
+		h := newHub(t, nil)
+		rooms := h.Rooms("chat/{id}", &hub.Rule{Presence: true, Join: func(_ context.Context, r *hub.Request) (any, error) {
+			if banned[r.Peer.ID()] {
+				return nil, message.Errorf(message.Denied, "you are banned")
+			}
+			return nil, nil
+		}})
+		hub.On(rooms, say, toOthers)
+		a, b := hubtest.Dial(t, h), hubtest.Dial(t, h)
+		a.Join("chat/1", nil)
+		b.Join("chat/1", nil)
+		banned[a.ID()] = true
+		if !h.Room("chat/1").Leave(h.Peer(a.ID())) {
+			t.Fatal("it was not in the room")
+		}
+		if e := b.ExpectType("left"); e.From != a.ID() {
+			t.Fatalf("left from %q", e.From)
+		}
+		_, err := a.Request("chat/1", say.New(text{"hi"}))
+		wantCode(t, err, message.NotMember)
+		wantCode(t, a.TryJoin("chat/1", nil), message.Denied)
+		a.Leave("chat/1")
+		banned[a.ID()] = false
+		a.Join("chat/1", nil)
+		b.ExpectType("joined")
+		b.ExpectNone()
+	})
+}
+
 // TestMembershipIsExact is the property of docs/protocol.md, section 7: whoever
 // joins and leaves while others broadcast gets nothing before the ack of its
 // join, nothing after that of its leave, and everything in between.

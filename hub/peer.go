@@ -181,6 +181,20 @@ func (p *Peer) disconnect() {
 	}
 }
 
+// apart runs what ends the peer on a goroutine of its own: it calls the
+// application, which may take its time, and the others must not wait for that.
+func (p *Peer) apart(end func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.gone {
+		p.hub.running.Add(1) // p's reader is counted as long as p is here
+		go func() {
+			defer p.hub.running.Done()
+			end()
+		}()
+	}
+}
+
 func (p *Peer) hasGone() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -85,7 +85,7 @@ func (h *Hub) drain(ctx context.Context) {
 			return
 		}
 		retry := time.Millisecond + time.Duration(rand.Int64N(int64(max(window, time.Second))))
-		p.goodbye(message.CloseAway, "drain", retry)
+		p.apart(func() { p.goodbye(message.CloseAway, "drain", retry) })
 	}
 }
 

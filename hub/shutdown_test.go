@@ -89,6 +89,25 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// TestShutdownIsNotHeldUp by what an application does about a disconnect.
+func TestShutdownIsNotHeldUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		h := newHub(t, &hub.Options{Disconnect: func(*hub.Peer, error) { <-release }})
+		clients := dialN(t, h, 10)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := h.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 20*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		for _, c := range clients {
+			c.ExpectType("bye")
+		}
+		close(release)
+	})
+}
+
 func TestShutdownCutsWhoDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, nil)

@@ -24,11 +24,17 @@ func (p *Peer) pong(in *inbound) {
 	_ = p.Send(e)
 }
 
-// in returns the membership of a room, or nil.
+// in returns the membership of a room, or nil. Whoever the application has taken
+// out with Room.Leave is no member, and gets past the rule again to become one.
 func (p *Peer) in(name []byte) *membership {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.rooms.get(name)
+	m := p.rooms.get(name)
+	p.mu.Unlock()
+	if m != nil && !m.room.Has(p.id) {
+		p.unjoin(name)
+		return nil
+	}
+	return m
 }
 
 // join puts the peer into a room, if the rule of the room admits it.

@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -34,9 +35,9 @@ func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v, du
 func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v, durations) }
 
 // Decode reads the content into v, a non-nil pointer, and checks it if it has a
-// method Validate() error. The error is an *Error with the code Invalid that says which field
-// is wrong. *Raw takes everything, *[]byte takes binary content only, all other
-// types take JSON; absent content leaves v as it is.
+// method Validate() error. The error is an *Error with the code Invalid that says
+// which field is wrong. *Raw takes everything, *[]byte takes binary content only,
+// all other types take JSON; absent content leaves v as it is.
 func (r Raw) Decode(codec Codec, v any) error {
 	switch v := v.(type) {
 	case *Raw:
@@ -62,10 +63,23 @@ func (r Raw) Decode(codec Codec, v any) error {
 			return invalid(err)
 		}
 	}
-	if c, ok := v.(validator); ok {
+	if c := validatorOf(v); c != nil {
 		if err := c.Validate(); err != nil {
 			return refused(err)
 		}
+	}
+	return nil
+}
+
+// validatorOf finds Validate on v, or, for a handler that takes a pointer, on
+// what v points to.
+func validatorOf(v any) validator {
+	if c, ok := v.(validator); ok {
+		return c
+	}
+	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.Elem().Kind() == reflect.Pointer && !p.Elem().IsNil() {
+		c, _ := p.Elem().Interface().(validator)
+		return c
 	}
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hubbub-go/hubbub/message"
 )
@@ -58,59 +60,6 @@ func TestEncodeRefuses(t *testing.T) {
 	} {
 		if f, err := message.Encode(e, nil, message.Disconnect); err == nil {
 			t.Errorf("%s: encoded as %q", name, f.Payload())
-		}
-	}
-}
-
-type inner struct {
-	To []struct {
-		N int `json:"n"`
-	} `json:"to"`
-}
-
-type picky struct{ err error }
-
-func (p *picky) Validate() error { return p.err }
-
-func TestDecodeContent(t *testing.T) {
-	json, binary := message.Raw{Data: []byte(`{"to":[{"n":1},{"n":"x"}]}`)}, message.Raw{Data: []byte("abc"), Binary: true}
-	var in inner
-	var e *message.Error
-	if err := json.Decode(nil, &in); !errors.As(err, &e) || e.Code != message.Invalid || e.Field != "content.to.1.n" {
-		t.Errorf("wrong field: %v", err)
-	}
-	if strings.Contains(e.Message, "int") || strings.Contains(e.Message, "Go") {
-		t.Errorf("tells the client of Go: %q", e.Message)
-	}
-	var b []byte
-	if err := json.Decode(nil, &b); err == nil {
-		t.Error("JSON as bytes")
-	}
-	if err := binary.Decode(nil, &in); err == nil {
-		t.Error("bytes as JSON")
-	}
-	if err := binary.Decode(nil, &b); err != nil || string(b) != "abc" {
-		t.Errorf("%q %v", b, err)
-	}
-	var r message.Raw
-	if err := binary.Decode(nil, &r); err != nil || !r.Binary || string(r.Data) != "abc" || &r.Data[0] == &binary.Data[0] {
-		t.Errorf("Raw must be a copy: %+v %v", r, err)
-	}
-	n := 7
-	if err := (message.Raw{}).Decode(nil, &n); err != nil || n != 7 {
-		t.Errorf("absent content: %d %v", n, err)
-	}
-}
-
-func TestValidate(t *testing.T) {
-	own := message.Errorf(message.Denied, "not you")
-	for _, tt := range []struct {
-		err  error
-		code message.Code
-	}{{errors.New("no"), message.Invalid}, {own, message.Denied}, {fmt.Errorf("wrapped: %w", own), message.Denied}} {
-		var e *message.Error
-		if err := (message.Raw{}).Decode(nil, &picky{tt.err}); !errors.As(err, &e) || e.Code != tt.code {
-			t.Errorf("%v: %v", tt.err, err)
 		}
 	}
 }
@@ -173,6 +122,85 @@ func TestFrameIsEncodedOnce(t *testing.T) {
 	if b := f.Encoding(message.WebSocket, nil); !bytes.HasPrefix(b, []byte("head")) {
 		t.Errorf("the first encoding has changed: %q", b)
 	}
+}
+
+func TestWordsOfAnError(t *testing.T) {
+	for want, e := range map[string]*message.Error{
+		"denied":                      {Code: message.Denied},
+		"denied: no":                  {Code: message.Denied, Message: "no"},
+		"invalid: no (content.to.0)":  {Code: message.Invalid, Message: "no", Field: "content.to.0"},
+		"conflict (content.version)":  {Code: message.Conflict, Field: "content.version"},
+		"rate_limited: 3 in a second": message.Errorf(message.RateLimited, "%d in a %s", 3, "second"),
+	} {
+		if e.Error() != want {
+			t.Errorf("%q, want %q", e.Error(), want)
+		}
+	}
+}
+
+func TestFrameSaysWhatItIs(t *testing.T) {
+	const call message.Call[int, string] = "call"
+	plain := call.New(7)
+	plain.Room = "r"
+	for _, tt := range []struct {
+		e      message.Envelope
+		given  message.Policy
+		policy message.Policy
+		binary bool
+	}{
+		{plain, message.DropOldest, message.DropOldest, false},
+		{plain.Volatile(), message.DropOldest, message.Volatile, false},
+		{message.New("b", []byte("x")), message.LatestOnly, message.LatestOnly, true},
+	} {
+		f, err := message.Encode(tt.e, nil, tt.given)
+		if err != nil || f.Policy() != tt.policy || f.Binary() != tt.binary || f.Room() != tt.e.Room {
+			t.Errorf("%+v became %+v, %v", tt.e, f, err)
+		}
+	}
+	if f := encode(t, plain); f.Policy() != message.Disconnect {
+		t.Error("Volatile has changed the envelope that it was called on")
+	}
+}
+
+// TestEncodedAgain: an envelope that was decoded can be sent on as it is, and one
+// that was made can be sent twice.
+func TestEncodedAgain(t *testing.T) {
+	e, err := message.Decode([]byte(`{"type":"a","content":{"x":1}}`), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := message.New("a", message.Raw{Data: []byte(`{"x":1}`)})
+	for _, e := range []message.Envelope{e, made, made} {
+		e.Timestamp = time.UnixMilli(7)
+		if got := string(encode(t, e).Payload()); got != `{"type":"a","content":{"x":1},"timestamp":7}` {
+			t.Errorf("%s", got)
+		}
+	}
+}
+
+// FuzzEncode: what an application sends arrives, whatever is in it.
+func FuzzEncode(f *testing.F) {
+	f.Add("say", "chat/1", "1", "peer", "text")
+	f.Add("é\"\\", "\u2028", "\x00", "\x7f", "\U0001f600\n")
+	f.Fuzz(func(t *testing.T, typ, room, id, from, text string) {
+		e := message.New(typ, text)
+		e.Room, e.ID, e.From = room, id, from
+		frame, err := message.Encode(e, nil, message.Disconnect)
+		if err != nil || !utf8.ValidString(room+"/"+id+"/"+from) {
+			return
+		}
+		got, err := message.Decode(frame.Payload(), false)
+		if err != nil && strings.ContainsFunc(room, unicode.IsControl) {
+			return // the sender's fault: see TestEncodeRefuses
+		}
+		var back string
+		if err == nil {
+			err = got.Content.Decode(nil, &back)
+		}
+		if err != nil || got.Type != typ || got.Room != room || got.ID != id || got.From != from || back != text {
+			t.Fatalf("%+v became %q: %v", e, frame.Payload(), err)
+		}
+	})
 }
 
 // FuzzDecode: what is accepted survives being encoded again.

@@ -99,7 +99,7 @@ func TestReadAllocatesNothing(t *testing.T) {
 				for range 20 {
 					next()
 				}
-				if n := testing.AllocsPerRun(200, next); n > slack {
+				if n := testing.AllocsPerRun(100, next); n > slack {
 					t.Errorf("%v allocations for %d bytes", n, size)
 				}
 			})

@@ -117,7 +117,7 @@ func (s *server) socket(t testing.TB, headers ...string) *socket {
 // raw connects, and leaves the handshake to the test.
 func (s *server) raw(t testing.TB) *socket {
 	t.Helper()
-	nc, err := net.Dial("tcp", s.http.Listener.Addr().String())
+	nc, err := (&net.Dialer{Control: small}).Dial("tcp", s.http.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +167,7 @@ type socket struct {
 	br    *bufio.Reader
 	reply *http.Response
 	mute  bool // answers neither pings nor a close
+	pings int
 	pongs []string
 }
 
@@ -246,6 +247,7 @@ func (c *socket) next() event {
 		case fin | opText, fin | opBinary:
 			return event{data: payload, binary: first == fin|opBinary}
 		case fin | opPing:
+			c.pings++
 			if !c.mute {
 				c.put(wire{first: fin | opPong, payload: payload}.String())
 			}
@@ -285,8 +287,7 @@ func (c *socket) cut()                          { _ = c.tcp.Close() }
 
 // code is the code of a close frame, or 0 for another end.
 func code(err error) int {
-	var e *transport.CloseError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*transport.CloseError](err); ok {
 		return e.Code
 	}
 	return 0

@@ -250,6 +250,46 @@ func TestSegments(t *testing.T) {
 	})
 }
 
+// Fact: a read that fails does not spoil the library's connection: Reader goes on
+// where it was. We make it fail, once for each reason, when nothing is there; but
+// never inside a frame or a message.
+func TestIdle(t *testing.T) {
+	conn, c := bare(t, plain)
+	idle := func() {
+		t.Helper()
+		if m, err := conn.Read(); !errors.Is(err, transport.ErrIdle) {
+			t.Fatalf("%v, %v", m, err)
+		}
+	}
+	c.put(msg("first"))
+	if m, err := conn.Read(); err != nil || string(m.Data) != "first" {
+		t.Fatal(err)
+	}
+	idle() // has handled a message
+	for range 3 {
+		go func() {
+			for _, b := range []byte(strings.Join(split(opText, "second", 2), control(opPong, "p"))) {
+				c.put(string([]byte{b}))
+			}
+		}()
+		if m, err := conn.Read(); err != nil || string(m.Data) != "second" {
+			t.Fatal(err)
+		}
+	}
+	if err := conn.Ping(); err != nil {
+		t.Fatal(err)
+	}
+	if first, _, err := c.frame(); first != fin|opPing || err != nil {
+		t.Fatalf("%#x, %v", first, err)
+	}
+	c.put(control(opPong, ""))
+	idle() // has handled a pong
+	c.put(msg("last"))
+	if m, err := conn.Read(); err != nil || string(m.Data) != "last" {
+		t.Fatal(err)
+	}
+}
+
 // Fact: the library answers each ping from within Reader, which goes on while the
 // client reads nothing. It is owed the last pong, behind whatever else it is.
 func TestPongUnderPressure(t *testing.T) {

@@ -90,6 +90,6 @@ func closeFrame(code int, reason string) []byte {
 	if code == 1005 {
 		return []byte{0x88, 0}
 	}
-	b := []byte{0x88, byte(2 + len(reason)), byte(code >> 8), byte(code)}
+	b := append(make([]byte, 0, 4+len(reason)), 0x88, byte(2+len(reason)), byte(code>>8), byte(code))
 	return append(b, reason...)
 }

@@ -81,13 +81,13 @@ func FuzzFrames(f *testing.F) {
 // echo answers each message with another one, until the connection ends.
 func echo(conn transport.Conn, limit int) error {
 	for {
-		m, err := conn.Read()
-		var broken *transport.Violation
-		switch {
-		case errors.As(err, &broken):
+		m, end := conn.Read()
+		if broken, ok := errors.AsType[*transport.Violation](end); ok {
 			conn.Close(broken.Code, broken.Reason)
 			continue
-		case err != nil:
+		}
+		switch {
+		case m == nil:
 			return nil
 		case len(m.Data) > limit:
 			return errors.New("a message of " + strconv.Itoa(len(m.Data)) + " bytes")

@@ -199,14 +199,17 @@ func TestAnnouncedBody(t *testing.T) {
 			})
 		}
 	}
-	t.Run("the end", func(t *testing.T) { // is not up to the client
-		c := s.raw(t)
-		c.put(request("Content-Length: 5"))
-		c.refused(t, 400, "body")
-		if _, err := c.br.ReadByte(); !errors.Is(err, io.EOF) {
-			t.Errorf("the connection ends with %v", err)
-		}
-	})
+}
+
+// Nor does it keep the connection open for as long as the client likes.
+func TestAnnouncedBodyEnds(t *testing.T) {
+	t.Parallel()
+	c := picky(t, plain).raw(t)
+	c.put(request("Content-Length: 5"))
+	c.refused(t, 400, "body")
+	if _, err := c.br.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection ends with %v", err)
+	}
 }
 
 func TestSubprotocol(t *testing.T) {
@@ -233,6 +236,7 @@ func TestSubprotocol(t *testing.T) {
 
 // What net/http refuses by itself is refused, too, if not in JSON.
 func TestHugeHeader(t *testing.T) {
+	t.Parallel()
 	s := picky(t, plain)
 	c := s.raw(t)
 	go c.put(request("X: " + strings.Repeat("x", 2<<20)))

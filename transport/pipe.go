@@ -185,7 +185,7 @@ func (c *PipeConn) close(e *CloseError) {
 func (c *PipeConn) Abort() {
 	c.line.mu.Lock()
 	defer c.line.mu.Unlock()
-	var err error = fmt.Errorf("transport: the connection broke: %w", io.ErrUnexpectedEOF)
+	err := fmt.Errorf("transport: the connection broke: %w", io.ErrUnexpectedEOF)
 	if c.sent != nil {
 		err = c.sent
 	}

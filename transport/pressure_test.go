@@ -2,7 +2,6 @@ package transport_test
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -162,9 +161,10 @@ func block(t *testing.T, p *peer) int {
 // A client that was slow once is an ordinary one afterwards: what ended the wait
 // for it must not end it, however much later.
 func TestSlowOnce(t *testing.T) {
+	t.Parallel() // with others that have to wait
 	const timeout = time.Second
 	run(t, []mode{plain, secure}, &transport.WebSocketOptions{Pending: 4 * pending, WriteTimeout: timeout}, func(t *testing.T, s *server) {
-		t.Parallel() // with others that have to wait
+		t.Parallel()
 		p, c := s.dial(t)
 		for n := range block(t, p) {
 			if got := number(t, c.next()); got != n {
@@ -197,7 +197,9 @@ func TestWriteTimeout(t *testing.T) {
 	})
 }
 
-// A congested connection is not pinged: progress is its sign of life.
+// A congested client is owed one ping, however many there should have been, and
+// does not have to wait for it behind everything else. Progress is a sign of life
+// as well; but one that takes all at once must not go without a ping.
 func TestPingUnderPressure(t *testing.T) {
 	run(t, sockets, &transport.WebSocketOptions{Pending: 4 * pending}, func(t *testing.T, s *server) {
 		p, pc := s.dial(t)
@@ -208,20 +210,11 @@ func TestPingUnderPressure(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		pings := 0
 		for n := -1; n < last; {
-			first, payload, err := c.frame()
-			switch {
-			case err != nil:
-				t.Fatal(err)
-			case first == fin|opPing:
-				pings++
-			default:
-				n = number(t, event{data: payload})
-			}
+			n = number(t, c.next())
 		}
-		if pings > 0 {
-			t.Errorf("%d pings were queued", pings)
+		if c.pings < 1 || c.pings > 20 { // one each time that something was taken meanwhile
+			t.Errorf("%d pings were sent", c.pings)
 		}
 		eventually(t, "Seen", p.Seen)
 	})
@@ -275,14 +268,13 @@ func TestEmbeddedSocket(t *testing.T) {
 		s.beneath = func(c net.Conn) net.Conn { return &tally{c.(*net.TCPConn), &read, &written} }
 	})
 	p, c := s.dial(t)
-	before := [2]int64{read.Load(), written.Load()}
 	f := note{n: 1, size: 1000}.frame(t)
 	c.send(t, f)
 	p.write(t, f)
 	if a, b := number(t, p.next(t)), number(t, c.next()); a != 1 || b != 1 {
 		t.Fatal(a, b)
 	}
-	if got := fmt.Sprint(read.Load()-before[0], written.Load()-before[1]); got != "1008 1004" {
-		t.Errorf("read and wrote %s bytes, want 1008 and 1004", got)
-	}
+	eventually(t, "a message that went through its Read and Write", func() bool {
+		return read.Load() > 1000 && written.Load() > 1000 // the handshake has less
+	})
 }

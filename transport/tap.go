@@ -49,7 +49,8 @@ type tap struct {
 	mu    sync.Mutex
 	q     queue.Queue
 	state state
-	pong  []byte     // owed to a client that is congested
+	ping  bool       // owed to a client that is congested
+	pong  []byte     // the same
 	last  CloseError // the close frame that was queued first
 }
 
@@ -74,24 +75,38 @@ func (t *tap) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// owe keeps a pong until a congested client takes something again. Only the last
-// one counts, RFC 6455 §5.5.3, so a flood of pings costs nothing.
-func (t *tap) owe(pong []byte) bool {
+// owe keeps a ping or a pong until a congested client takes something again, as
+// more of them would only pile up. Of pongs only the last one counts, RFC 6455
+// §5.5.3, so a flood of pings costs nothing.
+func (t *tap) owe(frame []byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.full() {
+	switch {
+	case !t.full():
 		return false
+	case frame[0] == pingFrame[0]:
+		t.ping = true
+	default:
+		t.pong = append([]byte(nil), frame...)
 	}
-	t.pong = append([]byte(nil), pong...)
 	return true
 }
 
-// take takes what is to be written next. A pong that is owed does not wait for
-// the rest. t.mu is held.
+// full reports whether the client is congested. t.mu is held.
+func (t *tap) full() bool { return t.state.blocked || t.q.Size() > most }
+
+// take takes what is to be written next. What is owed does not wait for the
+// rest. t.mu is held.
 func (t *tap) take(buf []byte) []byte {
-	pong := t.pong
-	if t.pong = nil; pong != nil && !t.state.closing {
+	ping, pong := t.ping, t.pong
+	switch {
+	case t.state.closing:
+	case pong != nil:
+		t.pong = nil
 		return pong
+	case ping:
+		t.ping = false
+		return pingFrame
 	}
 	return t.q.Take(buf, most)
 }
@@ -316,16 +331,6 @@ func (t *tap) ending() (last CloseError, local bool) {
 	last.Local = true
 	return last, local
 }
-
-// congested reports whether more pending control frames would only pile up.
-func (t *tap) congested() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.full()
-}
-
-// full is congested; t.mu is held.
-func (t *tap) full() bool { return t.state.blocked || t.q.Size() > most }
 
 // trim gives memory of a quiet connection back.
 func (t *tap) trim() {

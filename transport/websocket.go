@@ -159,8 +159,8 @@ func (c *wsConn) Ping() error {
 	} else if n > 0 {
 		c.reading.CompareAndSwap(n, n+1)
 	}
-	if c.congested() {
-		return nil // a ping would only queue up; progress is a sign of life too
+	if c.owe(pingFrame) {
+		return nil
 	}
 	return c.push(queue.Item{Bytes: pingFrame})
 }
@@ -210,11 +210,9 @@ func (c *wsConn) Read() (*Message, error) {
 	return m, nil
 }
 
-// fail is what Read says of a message that could not be read. It is a function
-// of its own because its variable is on the heap.
+// fail is what Read says of a message that could not be read.
 func (c *wsConn) fail(err error) error {
-	var broken *Violation
-	if errors.As(err, &broken) {
+	if _, ok := errors.AsType[*Violation](err); ok {
 		return err
 	}
 	return c.end(err)

@@ -54,6 +54,7 @@ func leave(t *testing.T, way int, p *peer, c client, messages int) {
 	for range rand.IntN(messages / 2) {
 		c.next()
 	}
+	var err error
 	switch way % 6 {
 	case 0:
 		c.cut()
@@ -67,7 +68,8 @@ func leave(t *testing.T, way int, p *peer, c client, messages int) {
 		c.cut()
 	case 4:
 		p.Close(4002, "")
-		for c.next().err == nil {
+		for err == nil { // or it reads to the end
+			err = c.next().err
 		}
 	}
 	c.cut()

@@ -172,6 +172,7 @@ func TestChi(t *testing.T) {
 
 // The deadlines of net/http end with the handshake.
 func TestServerTimeouts(t *testing.T) {
+	t.Parallel()
 	const timeout = 100 * time.Millisecond
 	for _, m := range sockets {
 		t.Run(string(m), func(t *testing.T) {

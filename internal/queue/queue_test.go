@@ -10,6 +10,7 @@ import (
 	"github.com/hubbub-go/hubbub/internal/queue"
 	"github.com/hubbub-go/hubbub/message"
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 )
 
 func TestMain(m *testing.M) {
@@ -18,7 +19,7 @@ func TestMain(m *testing.M) {
 }
 
 // frame makes a frame of a room, of which only room and policy count here.
-func frame(t interface{ Fatal(...any) }, room string, policy message.Policy) *message.Frame {
+func frame(t rapid.TB, room string, policy message.Policy) *message.Frame {
 	f, err := message.Encode(message.Envelope{Type: "t", Room: room}, nil, policy)
 	if err != nil {
 		t.Fatal(err)
