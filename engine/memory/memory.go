@@ -1,0 +1,228 @@
+// Package memory is the engine that hubbub uses by default: one process, nothing
+// to run. What it keeps ends with the process; then every client is told.
+package memory
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hubbub-go/hubbub/engine"
+)
+
+// Options bound the memory of a Network. Nil and the zero value are right.
+type Options struct {
+	// RoomBytes is how much one room's log may take, what each entry costs beside
+	// its data included. The oldest entries go first; the newest always stays. 0
+	// means 4 MiB.
+	RoomBytes int
+
+	// Bytes is how much everything may take: entries, dedupe keys, the names of
+	// rooms. When it is reached, the rooms that were silent longest lose their
+	// entries. If that does not help, because every key is still in its class's
+	// window, appends are refused with ErrUnavailable. 0 means 256 MiB.
+	Bytes int
+
+	// Idle is for how long the position of a log is remembered that keeps no
+	// entry any more and has no subscriber, so that who was up to date then learns
+	// that nothing was missed. 0 means an hour.
+	Idle time.Duration
+}
+
+// Engine connects one node with the others of its Network. It implements
+// engine.Bus, engine.Log and engine.Prober.
+type Engine struct {
+	net *Network
+
+	node  string
+	sink  engine.Sink
+	calls gate
+
+	linked sync.Mutex // serialises the calls of Sink.Link, and guards nothing else
+
+	// guarded by net.mu
+	state  state
+	topics map[*topic]*interest
+}
+
+// state is where an engine is in its life.
+type state uint8
+
+const (
+	fresh state = iota
+	started
+	closed
+)
+
+// interest is one node's in one topic. A new one is made when a topic is
+// subscribed again, so that what was on its way to the old one is not delivered.
+type interest struct {
+	engine *Engine
+	ended  atomic.Bool
+}
+
+// New returns the engine of a node that is alone. It is the only one of a
+// Network of its own.
+func New(opts *Options) *Engine { return NewNetwork(opts).Join() }
+
+// Start implements engine.Bus. All nodes of a Network name the same classes.
+func (e *Engine) Start(ctx context.Context, node string, classes []engine.Class, sink engine.Sink) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("memory: start: %w", err)
+	}
+	for _, c := range classes {
+		if err := c.Validate(); err != nil {
+			return err
+		}
+	}
+	n := e.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if e.state != fresh {
+		return fmt.Errorf("memory: started twice: %w", engine.ErrUnavailable)
+	}
+	for _, c := range classes {
+		if old := n.classes[c.Name]; old != nil && old.Class != c {
+			return fmt.Errorf("memory: class %q differs from another node's", c.Name)
+		}
+	}
+	for _, c := range classes {
+		if n.classes[c.Name] == nil {
+			n.classes[c.Name] = &class{Class: c}
+		}
+	}
+	e.node, e.sink, e.state, e.topics = node, sink, started, map[*topic]*interest{}
+	n.nodes++
+	return nil
+}
+
+// Close implements engine.Bus. With the last node the logs end.
+func (e *Engine) Close(ctx context.Context) error {
+	n := e.net
+	n.mu.Lock()
+	if e.state == started {
+		for t := range e.topics {
+			n.drop(e, t)
+		}
+		if n.nodes--; n.nodes == 0 {
+			n.end()
+		}
+	}
+	e.state = closed
+	n.mu.Unlock()
+	if err := e.calls.close(ctx); err != nil {
+		return fmt.Errorf("memory: close: %w", err)
+	}
+	return nil
+}
+
+// usable says why the engine cannot be used now. n.mu is held.
+func (e *Engine) usable() error {
+	if e.state != started {
+		return fmt.Errorf("memory: not running: %w", engine.ErrUnavailable)
+	}
+	if e.calls.cut.Load() {
+		return fmt.Errorf("memory: cut off: %w", engine.ErrUnavailable)
+	}
+	return nil
+}
+
+// Publish implements engine.Bus. Other nodes' sinks are called by the goroutine
+// of one of the publishers, most likely this one.
+func (e *Engine) Publish(to engine.Topic, frame []byte) error {
+	n := e.net
+	n.mu.Lock()
+	if err := e.usable(); err != nil {
+		n.mu.Unlock()
+		return err
+	}
+	t := n.topics[to]
+	if t == nil || len(t.interests) == 0 || len(t.interests) == 1 && t.interests[0].engine == e {
+		n.mu.Unlock()
+		return nil
+	}
+	if !t.room(len(frame)) {
+		n.mu.Unlock()
+		return errBusy
+	}
+	t.push(event{from: e, to: t.interests, frame: append([]byte{}, frame...), bus: true})
+	n.mu.Unlock()
+	t.deliver()
+	return nil
+}
+
+// Subscribe implements engine.Bus. It does not wait.
+func (e *Engine) Subscribe(ctx context.Context, ts ...engine.Topic) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("memory: subscribe: %w", err)
+	}
+	n := e.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := e.usable(); err != nil {
+		return err
+	}
+	for _, name := range ts {
+		t := n.topic(name)
+		if e.topics[t] != nil {
+			continue
+		}
+		in := &interest{engine: e}
+		e.topics[t] = in
+		t.interests = append(t.interests[:len(t.interests):len(t.interests)], in) // events share the old slice
+		if t.log != nil && t.log.shelf == empty {
+			n.shelve(t, nowhere)
+		}
+	}
+	return nil
+}
+
+// Unsubscribe implements engine.Bus.
+func (e *Engine) Unsubscribe(ts ...engine.Topic) error {
+	n := e.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if e.state != started {
+		return fmt.Errorf("memory: not running: %w", engine.ErrUnavailable)
+	}
+	for _, name := range ts {
+		if t := n.topics[name]; t != nil && e.topics[t] != nil {
+			n.drop(e, t)
+		}
+	}
+	return nil
+}
+
+// Listening implements engine.Prober.
+func (e *Engine) Listening(ctx context.Context, name engine.Topic) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, fmt.Errorf("memory: probe: %w", err)
+	}
+	n := e.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := e.usable(); err != nil {
+		return false, err
+	}
+	t := n.topics[name]
+	return t != nil && len(t.interests) > 0, nil
+}
+
+// Cut cuts the node off from the others and from the logs, or connects it
+// again, as a broker does that goes away and comes back: tests of what happens
+// then need it. What was published or appended meanwhile is missed.
+func (e *Engine) Cut(off bool) {
+	e.linked.Lock()
+	defer e.linked.Unlock()
+	n := e.net
+	n.mu.Lock()
+	running := e.state == started
+	changed := e.calls.cut.Swap(off) != off
+	n.mu.Unlock()
+	if running && changed && e.calls.enter() {
+		e.sink.Link(!off, nil)
+		e.calls.leave()
+	}
+}
