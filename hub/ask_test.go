@@ -226,6 +226,32 @@ func TestAskKeepsToItsDeadline(t *testing.T) {
 	})
 }
 
+// TestAnswersOvertakeHandlers: while somebody asks a client, its answer does not
+// wait for handlers of the client that began after the question.
+func TestAnswersOvertakeHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d diary
+		h := newHub(t, nil)
+		hub.On(h, note, func(_ context.Context, _ *hub.Request, in string) error {
+			<-time.After(time.Second)
+			d.note("%s", in)
+			return nil
+		})
+		c := hubtest.Dial(t, h)
+		p := h.Peer(c.ID())
+		go func() {
+			ok, err := hub.Ask(context.Background(), p, sure, "?")
+			d.note("answered %v %v", ok, err)
+		}()
+		question := c.ExpectType("sure")
+		c.Send("", note.New("slow"))
+		c.Send("", note.New("second"))
+		ack(c, question, true)
+		<-time.After(3 * time.Second)
+		d.want(t, "answered true <nil>", "slow", "second")
+	})
+}
+
 func TestAskOfWhoHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, nil)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hubbub-go/hubbub/internal/pattern"
 	"github.com/hubbub-go/hubbub/message"
@@ -19,8 +20,8 @@ import (
 // Options configure a Hub. The zero value is what production needs, on one
 // machine.
 type Options struct {
-	// Identify says who a connecting client is, before the upgrade; "" is
-	// anonymous. An error refuses the client with 401, or as a
+	// Identify says who a connecting client is, before the upgrade, in UTF-8; ""
+	// is anonymous. An error refuses the client with 401, or as a
 	// *transport.Refusal says. nil: everybody is anonymous.
 	Identify func(r *http.Request) (user string, err error)
 	// Connect is called for each new peer before its first message is handled,
@@ -146,7 +147,7 @@ func (h *Hub) identify(r *http.Request) (string, error) {
 	var refusal *transport.Refusal
 	var public *message.Error
 	switch {
-	case err == nil:
+	case err == nil && utf8.ValidString(user): // or two users could look the same in JSON
 		return user, nil
 	case errors.As(err, &refusal):
 		return "", err

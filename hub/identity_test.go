@@ -104,6 +104,16 @@ func TestTheUserIsTheServersWord(t *testing.T) {
 	})
 }
 
+// TestAUserIsText: what is not UTF-8 cannot be told to anybody.
+func TestAUserIsText(t *testing.T) {
+	for user, status := range map[string]int{"ana": 101, "änne \"<\n": 101, "a\xffb": 401, "\xc0\x80": 401} {
+		h := hub.New(&hub.Options{DrainTime: time.Millisecond, Identify: func(*http.Request) (string, error) { return user, nil }})
+		if got, _, _, _ := handshake(t, serve(t, h, h)); got != status {
+			t.Errorf("%q: %d, want %d", user, got, status)
+		}
+	}
+}
+
 func TestMaxPeers(t *testing.T) {
 	h := hub.New(&hub.Options{MaxPeers: 2, DrainTime: time.Millisecond, Heartbeat: 30 * time.Second})
 	url := serve(t, h, h)

@@ -16,6 +16,7 @@ import (
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
 )
 
 // TestJoinRule: the rule sees who, where and what, and decides.
@@ -70,6 +71,40 @@ func TestJoinRule(t *testing.T) {
 			t.Errorf("%d lines in the log, want fail, panic and unknown state: %q", n, book.lines())
 		}
 	})
+}
+
+// TestGoneWhileTheRuleDecides: who is not there any more does not join.
+func TestGoneWhileTheRuleDecides(t *testing.T) {
+	for _, how := range []string{"closed", "cut"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var d diary
+				h := newHub(t, &hub.Options{Heartbeat: 500 * time.Millisecond})
+				slow := &hub.Rule{Presence: true, Join: func(context.Context, *hub.Request) (any, error) {
+					<-time.After(time.Second)
+					return nil, nil
+				}}
+				hub.RoomsOf(h, "game/{id}", slow, func(context.Context, *room.Room) (*game, error) { return &game{d: &d}, nil })
+				witness, c := hubtest.Dial(t, h), hubtest.Dial(t, h)
+				witness.Join("game/1", nil)
+				c.Send("game/1", message.New("join", nil))
+				synctest.Wait()
+				if how == "closed" {
+					h.Peer(c.ID()).Close(message.CloseKicked, "no")
+				} else {
+					c.Cut()
+				}
+				<-time.After(2 * time.Second)
+				witness.ExpectNone()
+				if n := h.Room("game/1").Len(); n != 1 {
+					t.Errorf("%d members", n)
+				}
+				d.want(t)
+				witness.Leave("game/1")
+				d.want(t, "close 0") // nobody else holds the state
+			})
+		})
+	}
 }
 
 func TestMaxRooms(t *testing.T) {

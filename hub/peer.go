@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/google/uuid"
@@ -103,16 +104,22 @@ func State[T any](p *Peer) *T {
 	return v
 }
 
-// welcome is the first frame of every connection.
+// welcome is the first frame of every connection. Connections come in storms, so
+// it is put together by hand.
 func (p *Peer) welcome() *message.Frame {
-	e := message.New(envelope.Welcome, struct {
-		ID        string `json:"id"`
-		User      string `json:"user,omitempty"`
-		Session   string `json:"session"`
-		Heartbeat int64  `json:"heartbeat"`
-		Limit     int    `json:"limit"`
-	}{p.id, p.user, rand.Text(), p.hub.opts.Heartbeat.Milliseconds(), p.conn.Limit()})
-	f, _ := message.Encode(e, nil, message.Disconnect) // strings and numbers: nothing can fail
+	user, _ := message.JSON.Marshal(p.user)
+	b := append(make([]byte, 0, 192), `{"id":"`+p.id...)
+	if p.user != "" {
+		b = append(append(b, `","user":`...), user...)
+		b = append(b, `,"session":"`...)
+	} else {
+		b = append(b, `","session":"`...)
+	}
+	b = append(append(b, rand.Text()...), `","heartbeat":`...)
+	b = strconv.AppendInt(b, p.hub.opts.Heartbeat.Milliseconds(), 10)
+	b = strconv.AppendInt(append(b, `,"limit":`...), int64(p.conn.Limit()), 10)
+	e := message.New(envelope.Welcome, message.Raw{Data: append(b, '}')})
+	f, _ := message.Encode(e, nil, message.Disconnect) // made of checked parts
 	return f
 }
 
@@ -120,7 +127,11 @@ func (p *Peer) welcome() *message.Frame {
 func (p *Peer) reply(room, id string, content any) error {
 	e := message.New(envelope.Ack, content)
 	e.Room, e.ID = room, id
-	return p.Send(e)
+	f, err := message.Encode(e, p.hub.opts.Codec, message.Disconnect)
+	if err != nil {
+		return err
+	}
+	return p.conn.Write(f)
 }
 
 // refuse queues an error. Its text is for the sender alone.

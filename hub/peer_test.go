@@ -291,25 +291,33 @@ func TestDisconnectComesAfterConnect(t *testing.T) {
 	}
 }
 
+// TestNoHandlerStartsAfterTheEnd: what waits behind a question, in the backlog or
+// beyond, is not handled any more.
 func TestNoHandlerStartsAfterTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var d diary
-		h := newHub(t, nil)
-		hub.On(h, message.Kind[string]("leave me"), func(ctx context.Context, r *hub.Request, _ string) error {
-			_, err := hub.Ask(ctx, r.Peer, sure, "?")
-			d.note("asked: %s", codeOf(err))
-			return err
+	for _, waiting := range []int{1, 64, 65, 70} {
+		t.Run(fmt.Sprint(waiting), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var d diary
+				h := newHub(t, nil)
+				hub.On(h, message.Kind[string]("leave me"), func(ctx context.Context, r *hub.Request, _ string) error {
+					_, err := hub.Ask(ctx, r.Peer, sure, "?")
+					d.note("asked: %s", codeOf(err))
+					return err
+				})
+				hub.On(h, note, func(context.Context, *hub.Request, string) error { d.note("note"); return nil })
+				c := hubtest.Dial(t, h)
+				c.Send("", message.New("leave me", ""))
+				c.ExpectType("sure")
+				for range waiting {
+					c.Send("", note.New("behind the question"))
+				}
+				synctest.Wait()
+				h.Peer(c.ID()).Close(message.CloseKicked, "no")
+				synctest.Wait()
+				d.want(t, "asked: unavailable")
+			})
 		})
-		hub.On(h, note, func(context.Context, *hub.Request, string) error { d.note("note"); return nil })
-		c := hubtest.Dial(t, h)
-		c.Send("", message.New("leave me", ""))
-		c.ExpectType("sure")
-		c.Send("", note.New("behind the question"))
-		synctest.Wait()
-		h.Peer(c.ID()).Close(message.CloseKicked, "no")
-		synctest.Wait()
-		d.want(t, "asked: unavailable")
-	})
+	}
 }
 
 // TestMessagesBeforeACloseAreHandled: a client that says its last words and

@@ -89,6 +89,28 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// TestShutdownIsCancelled in the middle of the drain: who has not been told
+// goodbye by then is cut.
+func TestShutdownIsCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &hub.Options{DrainTime: 10 * time.Second})
+		clients := dialN(t, h, 10)
+		ctx, cancel := context.WithCancel(context.Background())
+		time.AfterFunc(4500*time.Millisecond, cancel)
+		start := time.Now()
+		if err := h.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) || time.Since(start) != 4500*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		ends := map[string]int{}
+		for _, c := range clients {
+			ends[closing(c.Closed())]++
+		}
+		if ends["client 1001 drain"] != 5 || ends["broken"] != 5 {
+			t.Errorf("ended %v", ends)
+		}
+	})
+}
+
 // TestShutdownIsNotHeldUp by what an application does about a disconnect.
 func TestShutdownIsNotHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -309,8 +309,15 @@ func TestCloseIsOverBeforeTheNextOpens(t *testing.T) {
 		go a.Leave("game/1")
 		<-time.After(500 * time.Millisecond)
 		b.Send("game/1", message.New("join", nil))
+		gone := hubtest.Dial(t, h)
+		gone.Send("game/1", message.New("join", nil))
 		c.Join("game/2", nil) // another room does not wait
 		d.want(t, "open", "close", "open")
+		h.Peer(gone.ID()).Close(message.CloseKicked, "no longer waiting")
+		synctest.Wait()
+		if s := h.Stats(); s.Peers != 3 {
+			t.Errorf("%+v", s)
+		}
 		<-time.After(time.Second)
 		d.want(t, "closed", "open")
 		if h.Room("game/1").Len() != 1 {

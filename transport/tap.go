@@ -261,22 +261,24 @@ func (t *tap) drain(rest []byte) {
 }
 
 // writeAll writes in pieces, each with a deadline of its own: a slow reader may
-// live, one that takes nothing may not. A piece taken is a sign of life where the
-// client is congested; otherwise the kernel has taken it, and the client is asked.
+// live, one that takes nothing may not. A piece that had to wait for room is a
+// sign of life: a pong may be far behind then. One that had not says nothing, as
+// the kernel takes it, whether or not there still is a client.
 func (t *tap) writeAll(rest []byte) bool {
 	const piece = 16 << 10
 	for len(rest) > 0 {
 		t.mu.Lock()
-		closing, full := t.state.closing, t.full()
+		closing := t.state.closing
 		t.mu.Unlock()
+		began := time.Now()
 		if !closing { // otherwise closeAs has set the last deadline
-			_ = t.Conn.SetWriteDeadline(time.Now().Add(t.timeout))
+			_ = t.Conn.SetWriteDeadline(began.Add(t.timeout))
 		}
 		n, err := t.Conn.Write(rest[:min(piece, len(rest))])
 		if err != nil {
 			return false
 		}
-		if full {
+		if time.Since(began) > 50*time.Millisecond {
 			t.seen.Store(true)
 		}
 		rest = rest[n:]

@@ -57,9 +57,17 @@ func Append(b []byte, h *Head, content []byte) []byte {
 	return append(b, '}')
 }
 
-// Size is an upper bound of what Append writes without content for plain names.
+// Size is how many bytes Append writes besides the content, for names that need
+// no escapes; a few more at most.
 func (h *Head) Size() int {
-	return len(h.Type) + len(h.Room) + len(h.ID) + len(h.From) + len(h.User) + len(h.Cursor) + 112
+	const always = len(`{"type":"","content":,"timestamp":1700000000000}`)
+	n := always + len(h.Type)
+	for _, v := range [...]string{h.Room, h.ID, h.From, h.User, h.Cursor} {
+		if v != "" {
+			n += len(v) + len(`,"cursor":""`)
+		}
+	}
+	return n
 }
 
 func appendMember(b []byte, name, v string) []byte {
