@@ -26,7 +26,7 @@ var visitors []transport.Conn
 func visit(h http.Handler, name string) *browser {
 	conn, err := transport.Pipe(h, httptest.NewRequest(http.MethodGet, "/ws?user="+name, nil), nil)
 	if err != nil {
-		fmt.Println(err)
+		fmt.Println(strings.TrimSpace(err.Error()))
 		return nil
 	}
 	visitors = append(visitors, conn)
@@ -283,4 +283,51 @@ func ExamplePeer_Close() {
 	// ada: farewell "so long"
 	// ada: bye {"reason":"as you wish"}
 	// ada: closed transport: closed by the client: 4002 as you wish
+}
+
+// Patterns are of segments; the more literal one wins.
+func ExampleHub_Rooms() {
+	const Where message.Call[struct{}, string] = "where"
+
+	h := hub.New(nil)
+	for _, pattern := range []string{"chat/{id}", "chat/news", "files/{path...}"} {
+		hub.Reply(h.Rooms(pattern, nil), Where, func(_ context.Context, r *hub.Request, _ struct{}) (string, error) {
+			return pattern + ": " + r.Var("id") + r.Var("path"), nil
+		})
+	}
+
+	ada := visit(h, "ada")
+	for _, room := range []string{"chat/7", "chat/news", "files/a/b"} {
+		ada.send("join", room, `null`)
+		ada.send("where", room, `null`)
+	}
+	// Output:
+	// ada: ack {"members":1}
+	// ada: ack "chat/{id}: 7"
+	// ada: ack {"members":1}
+	// ada: ack "chat/news: "
+	// ada: ack {"members":1}
+	// ada: ack "files/{path...}: a/b"
+}
+
+// Who may connect is decided before the upgrade; the answer is plain HTTP.
+func ExampleOptions() {
+	h := hub.New(&hub.Options{
+		Identify: func(r *http.Request) (string, error) {
+			user := r.URL.Query().Get("user") // a session or a token, in earnest
+			if user == "" {
+				return "", message.Errorf(message.Unauthenticated, "sign in first")
+			}
+			return user, nil
+		},
+		Connect: func(_ context.Context, p *hub.Peer) {
+			_ = p.Send(message.New("greeting", "hello "+p.User()))
+		},
+	})
+
+	visit(h, "")
+	visit(h, "ada").print()
+	// Output:
+	// transport: refused: {"code":"unauthenticated","message":"sign in first"}
+	// ada: greeting "hello ada"
 }

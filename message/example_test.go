@@ -3,6 +3,7 @@ package message_test
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hubbub-go/hubbub/message"
 )
@@ -59,4 +60,40 @@ func ExampleDecode() {
 	// Output:
 	// chat.say chat/1 {"body":"hi"} <nil>
 	// malformed: the member "type" is there twice
+}
+
+// A Call is a question: the wire type with the Go types of both directions.
+func ExampleCall() {
+	const Half message.Call[int, float64] = "half"
+
+	f, _ := message.Encode(Half.New(7), nil, message.Disconnect)
+	e, _ := message.Decode(f.Payload(), f.Binary())
+	fmt.Println(e.Type, string(e.Content.Data))
+	// Output: half 7
+}
+
+// An error names a code for programs, a sentence for people, and where it
+// helps, the field and when to try again.
+func ExampleError() {
+	err := &message.Error{Code: message.RateLimited, Message: "slow down", RetryAfter: 250 * time.Millisecond}
+
+	f, _ := message.Encode(message.New("error", err.Content()), nil, message.Disconnect)
+	e, _ := message.Decode(f.Payload(), f.Binary())
+	fmt.Println(string(e.Content.Data))
+
+	back := message.ErrorFrom(e.Content)
+	fmt.Println(back.Code == message.RateLimited, back.RetryAfter)
+	// Output:
+	// {"code":"rate_limited","message":"slow down","retryAfter":250}
+	// true 250ms
+}
+
+// Who cannot take a typing notice at once goes without.
+func ExampleEnvelope_Volatile() {
+	const Typing message.Kind[string] = "chat.typing"
+
+	e := Typing.New("ada").Volatile()
+	f, _ := message.Encode(e, nil, message.Disconnect)
+	fmt.Println(f.Policy() == message.Volatile)
+	// Output: true
 }
