@@ -1,6 +1,9 @@
 package message
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Policy says what happens to a message of a room at a receiver whose
 // connection does not take messages as fast as they come. All policies stand
@@ -45,13 +48,10 @@ type Frame struct {
 	policy Policy
 	binary bool
 
-	front   sync.Once // guards the headroom
-	encoded [variants]encoding
-}
-
-type encoding struct {
-	once  sync.Once
-	bytes []byte
+	mu      sync.Mutex // held while an encoding is made
+	taken   bool       // one of them has the headroom
+	made    [variants]atomic.Bool
+	encoded [variants][]byte
 }
 
 // Payload is the message as the protocol defines it, without a transport's
@@ -69,21 +69,30 @@ func (f *Frame) Policy() Policy { return f.policy }
 
 // Encoding returns the frame in encoding v, calling encode the first time.
 func (f *Frame) Encoding(v Variant, encode func(*Frame) []byte) []byte {
-	e := &f.encoded[v]
-	e.once.Do(func() { e.bytes = encode(f) })
-	return e.bytes
+	if !f.made[v].Load() {
+		f.encode(v, encode)
+	}
+	return f.encoded[v]
 }
 
-// Prefixed returns head, of at most 10 bytes, followed by the payload. The first
-// call needs no copy; the others, should another encoding want it too, make one.
-func (f *Frame) Prefixed(head []byte) []byte {
-	var out []byte
-	f.front.Do(func() {
-		out = f.buf[headroom-len(head):]
-		copy(out, head)
-	})
-	if out == nil {
-		out = append(append(make([]byte, 0, len(head)+len(f.Payload())), head...), f.Payload()...)
+func (f *Frame) encode(v Variant, encode func(*Frame) []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.made[v].Load() {
+		f.encoded[v] = encode(f)
+		f.made[v].Store(true)
 	}
+}
+
+// Prefixed returns head, of at most 10 bytes, followed by the payload. It is for
+// the function that Encoding calls. The first such call needs no copy; the others,
+// should another encoding want it too, make one.
+func (f *Frame) Prefixed(head []byte) []byte {
+	if f.taken {
+		return append(append(make([]byte, 0, len(head)+len(f.Payload())), head...), f.Payload()...)
+	}
+	f.taken = true
+	out := f.buf[headroom-len(head):]
+	copy(out, head)
 	return out
 }

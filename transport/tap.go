@@ -366,6 +366,7 @@ func (t *tap) Read(p []byte) (int, error) {
 			t.sign(n)
 			return n, cut(err)
 		}
+		t.worker.yield()
 		err := t.raw.Read(in.fill)
 		if err == nil {
 			err = in.err
