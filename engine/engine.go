@@ -54,6 +54,7 @@ type Class struct {
 	// Keep is how many entries each log keeps, at least 1 unless Ephemeral. An
 	// engine may keep fewer only if it then always knows Entry.Prev.
 	Keep    int
+	Bytes   int           // and about how many bytes of Record.Data; 0: no limit of the class
 	KeepFor time.Duration // and for how long; 0: no limit by age
 	Dedupe  time.Duration // how long Record.Dedupe is remembered at least; 0: not at all
 }
@@ -73,8 +74,8 @@ func (c Class) Validate() error {
 		return fmt.Errorf("engine: class %q: there is no level %d", c.Name, c.Level)
 	case c.Level != Ephemeral && c.Keep < 1:
 		return fmt.Errorf("engine: class %q: Keep must be at least 1", c.Name)
-	case c.KeepFor < 0, c.Dedupe < 0:
-		return fmt.Errorf("engine: class %q: a duration is negative", c.Name)
+	case c.KeepFor < 0, c.Dedupe < 0, c.Bytes < 0:
+		return fmt.Errorf("engine: class %q: a bound is negative", c.Name)
 	}
 	return nil
 }
@@ -84,6 +85,12 @@ type Record struct {
 	ID     [16]byte // different messages have different ones
 	Dedupe string   // empty, or a key for (room, sender, message) that is unique over all rooms
 	Data   []byte
+
+	// At, if it is not nil, makes the append conditional: it is stored only if
+	// this is the head of the log, as Heads gives it for one topic, and fails with
+	// ErrConflict otherwise. Tags are compared if neither is 0. A record whose
+	// Dedupe is known is a duplicate, and no conflict.
+	At *Position
 }
 
 // Entry is a stored Record.
@@ -144,6 +151,8 @@ var (
 	// ErrUncertain: the record may be stored. A retry with the same Dedupe inside
 	// the class's window settles it.
 	ErrUncertain = errors.New("engine: outcome of the append unknown")
+	// ErrConflict: nothing was stored, as the log is not where Record.At says.
+	ErrConflict = errors.New("engine: the log has gone on")
 )
 
 // Bus delivers frames at most once, in order for each pair of publishing node

@@ -24,6 +24,11 @@ type Position struct {
 	Tag uint32
 }
 
+// Same reports whether both are the same place: tags count if both are known.
+func (p Position) Same(q Position) bool {
+	return p.Epoch == q.Epoch && p.Offset == q.Offset && (p.Tag == q.Tag || p.Tag == 0 || q.Tag == 0)
+}
+
 // version comes first in the text of a position.
 const version = 1
 

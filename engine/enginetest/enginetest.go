@@ -95,6 +95,7 @@ var checks = []check{
 	{"own entries", ownEntries},
 	{"dedupe", dedupe},
 	{"dedupe window", dedupeWindow},
+	{"condition", condition},
 	{"prev chain", prevChain},
 	{"pages", pages},
 	{"anchor", anchor},

@@ -316,6 +316,12 @@ var breaks = []struct {
 		}}
 	}},
 	{"no own entries", "own entries", entries(func(engine.Sink, engine.Topic, engine.Entry) {})},
+	{"no conditions", "condition", func(e *memory.Engine) engine.Bus {
+		return &broken{Engine: e, put: func(e *memory.Engine, ctx context.Context, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
+			r.At = nil
+			e.Append(ctx, t, r, done)
+		}}
+	}},
 	{"no dedupe", "dedupe", func(e *memory.Engine) engine.Bus {
 		return &broken{Engine: e, put: func(e *memory.Engine, ctx context.Context, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
 			r.Dedupe = ""

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -153,6 +154,41 @@ func dedupe(w *world) {
 		w.Errorf("a record in another room is taken for a retry")
 	}
 	w.expect(a.read(room, engine.Position{}, 10).Entries, "one", "two", "bare", "bare")
+}
+
+// condition: a record with a condition is stored only where the log is, by one
+// of several at most, and a retry is no conflict.
+func condition(w *world) {
+	a, b := w.logged(), w.node()
+	room := log("condition")
+	at := a.head(room)
+	for i := range 20 {
+		records, outcomes := [2]engine.Record{record("a"), record("b")}, [2]<-chan outcome{}
+		for k, n := range []*node{a, b} {
+			records[k].At = &at
+			outcomes[k] = n.start(context.Background(), room, records[k])
+		}
+		won := -1
+		for k := range outcomes {
+			o := w.await(outcomes[k])
+			switch {
+			case o.err == nil && won < 0:
+				won = k
+			case !errors.Is(o.err, engine.ErrConflict):
+				w.Fatalf("round %d: %+v, after one of two had been stored", i, o)
+			}
+		}
+		if won < 0 {
+			w.Fatalf("round %d: both were refused", i)
+		}
+		if again := b.append(room, records[won]); !again.Duplicate {
+			w.Errorf("a retry with a condition is stored again")
+		}
+		at = a.head(room)
+	}
+	if kept := a.read(room, engine.Position{}, 100).Entries; len(kept) != 20 {
+		w.Errorf("%d records are kept of 20 that were stored", len(kept))
+	}
 }
 
 // dedupeWindow: a key is remembered as long as the class says; it may be longer.

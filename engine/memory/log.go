@@ -7,6 +7,8 @@ import (
 	"github.com/hubbub-go/hubbub/engine"
 )
 
+var errConflict = fmt.Errorf("memory: %w", engine.ErrConflict)
+
 var errFull = fmt.Errorf("memory: Options.Bytes is reached: %w", engine.ErrUnavailable)
 
 // Append implements engine.Log. done and the sinks are called by the goroutine
@@ -47,6 +49,9 @@ func (n *Network) append(e *Engine, to engine.Topic, rec engine.Record, data []b
 			return t, e.answer(t, event{ack: engine.Ack{Position: at, Duplicate: true}, done: done})
 		}
 	}
+	if rec.At != nil && !rec.At.Same(n.head(to)) {
+		return nil, errConflict
+	}
 	if !n.fits(logCost+len(to.Name)+entryCost+len(data)+keyCost+len(rec.Dedupe), now) {
 		return nil, errFull
 	}
@@ -59,13 +64,21 @@ func (n *Network) append(e *Engine, to engine.Topic, rec engine.Record, data []b
 		n.size += added
 	}
 	entry := h.at(h.offset)
-	n.size -= h.trim(n.opts.RoomBytes, now)
+	n.size -= h.trim(h.class.most(n.opts.RoomBytes), now)
 	if len(h.keys.order) > 0 || h.class.KeepFor > 0 {
 		n.shelve(t, busy)
 	} else {
 		n.shelve(t, aged)
 	}
 	return t, e.answer(t, event{to: t.interests, entry: entry, ack: engine.Ack{Position: entry.Position}, done: done})
+}
+
+// head is the head of a log, whether or not it exists yet. n.mu is held.
+func (n *Network) head(to engine.Topic) engine.Position {
+	if t := n.topics[to]; t != nil {
+		return t.log.position()
+	}
+	return engine.Position{Epoch: n.epoch}
 }
 
 // answer queues the answer to an append, and holds Close up until it is given.
@@ -119,7 +132,7 @@ func (e *Engine) look(ctx context.Context, ts []engine.Topic, show func(*history
 		h := &history{class: c, epoch: n.epoch}
 		if t := n.topics[name]; t != nil {
 			h = t.log
-			n.size -= h.trim(n.opts.RoomBytes, n.now())
+			n.size -= h.trim(c.most(n.opts.RoomBytes), n.now())
 		}
 		show(h)
 	}

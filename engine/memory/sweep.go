@@ -14,6 +14,14 @@ type class struct {
 	shelves [shelves]struct{ first, last *topic }
 }
 
+// most is how many bytes one log may take, if all may take limit.
+func (c *class) most(limit int) int {
+	if c.Bytes > 0 {
+		return min(c.Bytes, limit)
+	}
+	return limit
+}
+
 // shelf says what is to become of a log.
 type shelf uint8
 
@@ -109,7 +117,7 @@ func (n *Network) tick() {
 // held.
 func (n *Network) settle(t *topic, now time.Duration) {
 	h := t.log
-	n.size -= h.trim(n.opts.RoomBytes, now)
+	n.size -= h.trim(h.class.most(n.opts.RoomBytes), now)
 	n.size -= h.expire(now)
 	switch {
 	case len(h.keys.order) > 0 || h.count() > 0 && h.class.KeepFor > 0:
