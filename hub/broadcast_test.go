@@ -280,7 +280,7 @@ func TestPolicies(t *testing.T) {
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHub(t, nil)
-			h.Rooms("{name}", &hub.Rule{Policy: tt.policy})
+			h.Rooms("{name}", &hub.Rule{Delivery: room.Ephemeral{Slow: tt.policy}})
 			c := hubtest.Dial(t, h)
 			c.Join("x", nil)
 			c.Freeze(true)

@@ -15,7 +15,7 @@ func (p *Peer) handle(in *inbound) {
 		in.release()
 		return
 	}
-	p.bad = 0
+	p.turn.bad = 0
 	switch string(in.parts.Type) {
 	case envelope.Ping:
 		p.pong(in)
@@ -23,6 +23,8 @@ func (p *Peer) handle(in *inbound) {
 		p.answer(in, p.join(in))
 	case envelope.Leave:
 		p.answer(in, p.leave(in))
+	case envelope.Auth:
+		p.answer(in, p.auth(in))
 	default:
 		p.dispatch(in) // releases the message
 		return
@@ -38,7 +40,7 @@ func (p *Peer) malformed(in *inbound) {
 		id = nil // too long to be repeated
 	}
 	p.refuse("", string(id), message.Public(in.err))
-	if p.bad++; p.bad >= tolerance {
+	if p.turn.bad++; p.turn.bad >= tolerance {
 		p.Close(message.ClosePolicy, "too many malformed messages in a row")
 	}
 }
@@ -62,6 +64,11 @@ func (p *Peer) dispatch(in *inbound) {
 			return
 		}
 		r.Room, r.match, r.cell, s = m.room, m.match, m.cell, m.match.Value()
+		r.since = string(in.parts.Since)
+		if p.again(r, in.parts.Type, in) {
+			in.release()
+			return
+		}
 	}
 	f := p.hub.find(s, in.parts.Type)
 	switch {
@@ -86,8 +93,15 @@ func (p *Peer) run(f *handler, r *Request, in *inbound) {
 	defer in.release()
 	p.answer(in, p.guard(r.Type, func() error {
 		result, err := f.run(p.ctx, r)
+		published := r.published.count > 0 && r.ID != ""
+		if err != nil && published {
+			p.answers.forget(answerKey{r.Room.Name(), r.ID})
+		}
 		if err != nil || r.ID == "" {
 			return err
+		}
+		if published {
+			return ignoreClosed(p.settle(r, in, result))
 		}
 		name := ""
 		if r.Room != nil {

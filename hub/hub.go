@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/hubbub-go/hubbub/engine"
 	"github.com/hubbub-go/hubbub/internal/pattern"
 	"github.com/hubbub-go/hubbub/message"
 	"github.com/hubbub-go/hubbub/room"
@@ -31,6 +32,9 @@ type Options struct {
 	Disconnect func(p *Peer, reason error)
 	// Transports are tried in order; default: WebSocket with default options.
 	Transports []transport.Transport
+	// Engine keeps the messages of recoverable rooms; it implements engine.Log,
+	// too. Default: in memory, 256 MiB at most.
+	Engine engine.Bus
 	// Codec encodes and decodes content; default message.JSON.
 	Codec message.Codec
 	// Log gets what an operator must act on; default slog.Default.
@@ -61,6 +65,8 @@ type Hub struct {
 
 	everyone *room.Room
 	heart    heart
+	logs     *room.Logs // of recoverable rooms; nil: there are none
+	outcomes outcomes
 
 	mu       sync.Mutex
 	peers    map[string]*Peer
@@ -135,6 +141,10 @@ func (h *Hub) accept(r *http.Request) (func(transport.Conn), error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := h.startLogs(r.Context()); err != nil {
+		return nil, &transport.Refusal{Status: http.StatusServiceUnavailable, Code: string(message.Unavailable),
+			Message: "the history cannot be reached; come back later", RetryAfter: time.Second}
+	}
 	ctx := detach(r)
 	return func(c transport.Conn) { h.serve(ctx, c, user) }, nil
 }
@@ -160,8 +170,9 @@ func (h *Hub) identify(r *http.Request) (string, error) {
 // serve begins the life of one peer. The rest is on a goroutine of its own, whose
 // stack this leaves small.
 func (h *Hub) serve(ctx context.Context, c transport.Conn, user string) {
-	p := newPeer(ctx, h, c, user)
-	welcome := p.welcome()
+	secret := newSecret()
+	p := newPeer(ctx, h, c, user, secret)
+	welcome := p.welcome(secret)
 	if code := h.add(p, welcome); code != 0 {
 		_ = p.Deliver(welcome)
 		p.turnAway(code)
@@ -250,6 +261,9 @@ func (h *Hub) snapshot() []*Peer {
 // gives a room that nobody can be in.
 func (h *Hub) Room(name string) *room.Room {
 	if m := h.patterns.Match(name); m.Found() {
+		if m.Value().window > 0 {
+			h.freeze()
+		}
 		return m.Value().rooms.Get(name)
 	}
 	return h.root.rooms.Get(name)

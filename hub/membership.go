@@ -10,13 +10,18 @@ type membership struct {
 	room  *room.Room
 	match pattern.Match[*Scope]
 	cell  *cell // of a stateful room
+
+	// Peer.mu guards these.
+	entered bool
+	leaving bool // by its own will
 }
 
 // memberships are the rooms of one peer. Most peers are in few, and an empty map
 // costs more than those; so there is one only for many.
 type memberships struct {
-	list  []*membership
-	index map[string]int // of list by name; nil while there are few
+	list     []*membership
+	index    map[string]int         // of list by name; nil while there are few
+	entering map[string]*membership // about to be in list; mostly nil
 }
 
 const few = 8

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -29,6 +28,8 @@ type Peer struct {
 
 	beat place // in the hub's heartbeat
 
+	answers answers // to what it published
+
 	mu    sync.Mutex
 	rooms memberships
 	asks  asks
@@ -36,11 +37,11 @@ type Peer struct {
 	state any // of State
 	gone  bool
 	half  bool // Connect has returned, or the peer has left everything
-	bad   int  // malformed messages in a row
 }
 
-func newPeer(ctx context.Context, h *Hub, c transport.Conn, user string) *Peer {
+func newPeer(ctx context.Context, h *Hub, c transport.Conn, user, secret string) *Peer {
 	p := &Peer{hub: h, conn: c, id: uuid.NewString(), user: user}
+	p.answers.session = sessionOf(user, secret)
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	return p
 }
@@ -106,7 +107,7 @@ func State[T any](p *Peer) *T {
 
 // welcome is the first frame of every connection. Connections come in storms, so
 // it is put together by hand.
-func (p *Peer) welcome() *message.Frame {
+func (p *Peer) welcome(secret string) *message.Frame {
 	user, _ := message.JSON.Marshal(p.user)
 	b := append(make([]byte, 0, 192), `{"id":"`+p.id...)
 	if p.user != "" {
@@ -115,7 +116,7 @@ func (p *Peer) welcome() *message.Frame {
 	} else {
 		b = append(b, `","session":"`...)
 	}
-	b = append(append(b, rand.Text()...), `","heartbeat":`...)
+	b = append(append(b, secret...), `","heartbeat":`...)
 	b = strconv.AppendInt(b, p.hub.opts.Heartbeat.Milliseconds(), 10)
 	b = strconv.AppendInt(append(b, `,"limit":`...), int64(p.conn.Limit()), 10)
 	e := message.New(envelope.Welcome, message.Raw{Data: append(b, '}')})
@@ -150,13 +151,13 @@ func (p *Peer) end(reason error) {
 		return
 	}
 	p.gone = true
-	rooms := p.rooms.list
-	p.rooms = memberships{}
+	rooms := slices.Clone(p.rooms.list)
 	p.asks.fail()
 	p.mu.Unlock()
+	p.answers.clear()
 	p.cancel(reason)
 	for _, m := range rooms {
-		p.part(m)
+		m.room.Leave(p)
 	}
 	p.hub.forget(p)
 	p.report(reason)
@@ -204,18 +205,6 @@ func (p *Peer) apart(end func()) {
 			end()
 		}()
 	}
-}
-
-func (p *Peer) hasGone() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.gone
-}
-
-// part leaves one room and what belongs to it.
-func (p *Peer) part(m *membership) {
-	m.room.Leave(p)
-	p.closeState(m.match.Value().states, m.cell)
 }
 
 // report logs the ends that an operator should know of.

@@ -17,9 +17,11 @@ type Request struct {
 	Type string
 	ID   string // "": the sender wants no answer
 
-	match   pattern.Match[*Scope]
-	content message.Raw // in a buffer that is used again after the handler
-	cell    *cell       // of a stateful room
+	match     pattern.Match[*Scope]
+	content   message.Raw // in a buffer that is used again after the handler
+	cell      *cell       // of a stateful room
+	since     string      // where the sender thinks that the room is
+	published publication // to a recoverable room
 }
 
 // Var returns what stood for {name} in the pattern of the room, or "".
@@ -40,10 +42,18 @@ func (r *Request) Others(ctx context.Context, e message.Envelope, opts ...room.B
 
 // All broadcasts e, as coming from the sender, to everybody in the room, the
 // sender too. A message that was addressed to no room is an error.
+//
+// In a recoverable room, what a message with an id publishes is stored once,
+// however often the client sends it, and the client's answer tells the cursor.
+// The error may be one of room.Room.Publish; it is Conflict, too, if the client
+// said which cursor the room has to be at.
 func (r *Request) All(ctx context.Context, e message.Envelope, opts ...room.BroadcastOption) error {
 	if r.Room == nil {
 		return message.Errorf(message.Invalid, "%q has to be addressed to a room", r.Type)
 	}
 	e.From, e.User = r.Peer.id, r.Peer.user
+	if r.match.Value().window > 0 && !e.IsVolatile() {
+		return r.publish(ctx, e, opts)
+	}
 	return r.Room.Broadcast(ctx, e, opts...)
 }

@@ -1,9 +1,12 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"time"
 
+	"github.com/hubbub-go/hubbub/engine/memory"
 	"github.com/hubbub-go/hubbub/internal/envelope"
 	"github.com/hubbub-go/hubbub/message"
 	"github.com/hubbub-go/hubbub/room"
@@ -22,7 +25,8 @@ type Scope struct {
 	handlers   map[string]*handler
 	rest       *handler // for types that have no handler
 	middleware []Middleware
-	states     *states // of stateful rooms; else nil
+	states     *states       // of stateful rooms; else nil
+	window     time.Duration // of deduplication, in recoverable rooms; else 0
 }
 
 // Rule is who may be in the rooms of a pattern, and how these behave. The zero
@@ -34,8 +38,9 @@ type Rule struct {
 	Join func(ctx context.Context, r *Request) (state any, err error)
 	// Presence tells members who comes and goes.
 	Presence bool
-	// Policy is what happens at members that are too slow.
-	Policy message.Policy
+	// Delivery is what is promised about messages: room.Ephemeral, the default,
+	// or room.Recoverable.
+	Delivery room.Delivery
 }
 
 // Handler handles one message. The value is the answer that a sender which asked
@@ -64,7 +69,12 @@ func newScope(h *Hub, pattern string, rule *Rule) *Scope {
 	if rule != nil {
 		s.rule = *rule
 	}
-	s.rooms = room.NewManager(&room.Options{Codec: h.opts.Codec, Policy: s.rule.Policy, Presence: s.rule.Presence})
+	opts := &room.Options{Codec: h.opts.Codec, Delivery: s.rule.Delivery, Presence: s.rule.Presence}
+	if d, ok := s.rule.Delivery.(room.Recoverable); ok {
+		opts.Logs, opts.Class = h.keep(), pattern
+		s.window = cmp.Or(d.Dedupe, room.DefaultDedupe)
+	}
+	s.rooms = room.NewManager(opts)
 	return s
 }
 
@@ -161,6 +171,29 @@ func (s *Scope) String() string {
 	return fmt.Sprintf("Rooms(%q)", s.pattern)
 }
 
+// keep returns the logs of the hub's recoverable rooms.
+func (h *Hub) keep() *room.Logs {
+	if h.logs == nil {
+		if h.opts.Engine == nil {
+			h.opts.Engine = memory.New(nil)
+		}
+		h.logs = room.NewLogs(h.opts.Engine)
+	}
+	return h.logs
+}
+
+// startLogs starts the engine, if there is one and nobody has.
+func (h *Hub) startLogs(ctx context.Context) error {
+	if h.logs == nil {
+		return nil
+	}
+	err := h.logs.Start(ctx)
+	if err != nil {
+		h.opts.Log.Error("hubbub: the engine does not start", "error", err)
+	}
+	return err
+}
+
 func (h *Hub) mustNotBeFrozen(what string, args ...any) {
 	if h.frozen.Load() {
 		panic(fmt.Sprintf("hub: %s comes after the first request; register everything before serving", fmt.Sprintf(what, args...)))
@@ -172,6 +205,7 @@ func (h *Hub) mustNotBeFrozen(what string, args ...any) {
 func (h *Hub) freeze() {
 	h.freezing.Do(func() {
 		h.frozen.Store(true)
+		_ = h.startLogs(context.Background()) // or the next who connects does
 		for _, s := range append([]*Scope{h.root}, h.scopes...) {
 			for _, f := range s.handlers {
 				s.wrap(f)

@@ -144,7 +144,7 @@ func TestRestGetsTheMessage(t *testing.T) {
 				t.Errorf("%q, %v, want %q", got, err, tt.want)
 			}
 		}
-		for _, system := range []string{"auth", "welcome", "pong", "joined", "left", "presence", "gap", "bye"} {
+		for _, system := range []string{"welcome", "pong", "joined", "left", "presence", "gap", "bye"} {
 			_, err := c.Request("chat/1", message.New(system, nil))
 			wantCode(t, err, message.UnknownType)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
 )
 
 // order is a content with a rule of its own.
@@ -39,6 +40,15 @@ func scriptHub() *hub.Hub {
 		return r.All(ctx, message.New("bytes", in))
 	})
 	hub.On(h.Rooms("club/{id}", &hub.Rule{Presence: true, Join: admit}), say, toOthers)
+	logged := h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{Keep: 4}})
+	hub.On(logged, say, toOthers)
+	hub.On(logged, message.Kind[[]byte]("bytes"), func(ctx context.Context, r *hub.Request, in []byte) error {
+		return r.All(ctx, message.New("bytes", in))
+	})
+	hub.Reply(logged, message.Call[text, int]("count"), func(ctx context.Context, r *hub.Request, in text) (int, error) {
+		return len(in.Body), r.Others(ctx, say.New(in))
+	})
+	hub.On(h.Rooms("replay/{id}", &hub.Rule{Delivery: room.Recoverable{Replay: 2}}), say, toOthers)
 	hub.Reply(h, sum, func(_ context.Context, _ *hub.Request, in []int) (n int, err error) {
 		for _, v := range in {
 			n += v

@@ -46,6 +46,7 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 	h.mu.Lock()
 	h.draining = true
 	h.mu.Unlock()
+	defer h.closeLogs()
 	h.drain(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -64,6 +65,18 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 	}
 	h.cut()
 	return ctx.Err()
+}
+
+// closeLogs ends what the hub has started of its engine.
+func (h *Hub) closeLogs() {
+	if h.logs == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := h.logs.Close(ctx); err != nil {
+		h.opts.Log.Error("hubbub: the engine does not close", "error", err)
+	}
 }
 
 // drain says goodbye to all peers, spread over the time there is.

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 
 	"github.com/hubbub-go/hubbub/internal/envelope"
@@ -24,17 +25,11 @@ func (p *Peer) pong(in *inbound) {
 	_ = p.Send(e)
 }
 
-// in returns the membership of a room, or nil. Whoever the application has taken
-// out with Room.Leave is no member, and gets past the rule again to become one.
+// in returns the membership of a room, or nil.
 func (p *Peer) in(name []byte) *membership {
 	p.mu.Lock()
-	m := p.rooms.get(name)
-	p.mu.Unlock()
-	if m != nil && !m.room.Has(p.id) {
-		p.unjoin(name)
-		return nil
-	}
-	return m
+	defer p.mu.Unlock()
+	return p.rooms.get(name)
 }
 
 // join puts the peer into a room, if the rule of the room admits it.
@@ -42,82 +37,161 @@ func (p *Peer) join(in *inbound) error {
 	if in.parts.Room == nil {
 		return &message.Error{Code: message.Invalid, Message: "a join names a room", Field: "room"}
 	}
-	id := string(in.parts.ID)
 	var opts []room.JoinOption
-	if id != "" {
+	if id := string(in.parts.ID); id != "" {
 		opts = append(opts, room.Ack(id))
 	}
 	if m := p.in(in.parts.Room); m != nil {
 		return m.room.Join(p.ctx, p, nil, opts...) // changes nothing, answers again
 	}
-	m := &membership{match: p.hub.patterns.Match(string(in.parts.Room))}
-	if !m.match.Found() {
-		return message.Errorf(message.Denied, "there is no room of this name")
+	if in.parts.Since != nil {
+		opts = append(opts, room.Since(string(in.parts.Since)))
 	}
-	p.mu.Lock()
-	full := len(p.rooms.list) >= p.hub.opts.MaxRooms
-	p.mu.Unlock()
-	if full {
-		return message.Errorf(message.Denied, "a connection may be in %d rooms, leave one first", p.hub.opts.MaxRooms)
-	}
-	s := m.match.Value()
-	m.room = s.rooms.Get(string(in.parts.Room))
-	return p.guard(envelope.Join, func() error { return p.enter(s, m, in, opts) })
-}
-
-// enter asks the rule, opens the room's state, and joins.
-func (p *Peer) enter(s *Scope, m *membership, in *inbound, opts []room.JoinOption) (err error) {
-	var state any
-	if s.rule.Join != nil {
-		r := &Request{Peer: p, Room: m.room, Type: envelope.Join, ID: string(in.parts.ID), match: m.match, content: in.content}
-		if state, err = s.rule.Join(p.ctx, r); err != nil {
-			return err
-		}
-	}
-	if s.states != nil {
-		if m.cell, err = s.states.enter(p.ctx, m.room); err != nil {
-			return err
-		}
-	}
-	// The membership comes before the answer: who has seen that finds it.
-	if !p.keep(m) {
-		p.closeState(s.states, m.cell)
-		return nil // nobody is left to be told
-	}
-	joined := false
-	defer func() {
-		if !joined { // the state may even have panicked while it was encoded
-			p.unjoin([]byte(m.room.Name()))
-		}
-	}()
-	if err = m.room.Join(p.ctx, p, state, opts...); err != nil {
+	name := string(in.parts.Room)
+	m, err := p.membership(name)
+	if err != nil {
 		return err
 	}
-	if joined = true; p.hasGone() {
-		m.room.Leave(p) // end has done the rest, maybe before there was anything to leave
+	return p.guard(envelope.Join, func() error {
+		var state any
+		if rule := m.match.Value().rule; rule.Join != nil {
+			r := &Request{Peer: p, Room: m.room, Type: envelope.Join, ID: string(in.parts.ID), match: m.match, content: in.content}
+			if state, err = rule.Join(p.ctx, r); err != nil {
+				return err
+			}
+		}
+		return p.enter(p.ctx, m, state, opts...)
+	})
+}
+
+// membership returns that of a room which the peer is not in yet.
+func (p *Peer) membership(name string) (*membership, error) {
+	m := &membership{match: p.hub.patterns.Match(name)}
+	if !m.match.Found() {
+		return nil, message.Errorf(message.Denied, "there is no room of this name")
 	}
+	p.mu.Lock()
+	full := len(p.rooms.list)+len(p.rooms.entering) >= p.hub.opts.MaxRooms
+	p.mu.Unlock()
+	if full {
+		return nil, message.Errorf(message.Denied, "a connection may be in %d rooms, leave one first", p.hub.opts.MaxRooms)
+	}
+	m.room = m.match.Value().rooms.Get(name)
+	return m, nil
+}
+
+// Join puts the peer into a room, whatever the room's rule says, with the state
+// that fellow members see. Joining twice changes nothing. The error is a
+// *message.Error: Denied if no pattern matches the name or the peer is in too
+// many rooms, Conflict if it is joining that room already; or what room.Room.Join
+// or the opening of a stateful room fail with. The client is not told: a room
+// that it has not asked for it has to know of by itself, or from a message.
+func (p *Peer) Join(ctx context.Context, name string, state any) error {
+	if p.in([]byte(name)) != nil {
+		return nil
+	}
+	m, err := p.membership(name)
+	if err != nil {
+		return err
+	}
+	return p.enter(ctx, m, state)
+}
+
+// Leave takes the peer out of a room, if it is in it, and tells the client.
+func (p *Peer) Leave(name string) {
+	if m := p.in([]byte(name)); m != nil {
+		m.room.Leave(p)
+	}
+}
+
+// enter opens the room's state, and joins.
+func (p *Peer) enter(ctx context.Context, m *membership, state any, opts ...room.JoinOption) (err error) {
+	states, joined := m.match.Value().states, false
+	if states != nil {
+		if m.cell, err = states.enter(ctx, m.room); err != nil {
+			return err
+		}
+	}
+	name := m.room.Name()
+	defer func() {
+		if !joined { // the state may even have panicked while it was encoded
+			p.closeState(states, m.cell)
+		}
+	}()
+	if err := p.prepare(name, m); err != nil {
+		return err
+	}
+	defer p.prepared(name)
+	if err := m.room.Join(ctx, p, state, opts...); err != nil {
+		return ignoreClosed(err) // then nobody is left to be told
+	}
+	p.mu.Lock()
+	joined = m.entered // or it was in the room before, by another call
+	p.mu.Unlock()
 	return nil
 }
 
-// unjoin takes the peer out of a room, if it is in it.
-func (p *Peer) unjoin(name []byte) {
+// prepare says what Entered is about to note.
+func (p *Peer) prepare(name string, m *membership) error {
 	p.mu.Lock()
-	m := p.rooms.remove(name)
-	p.mu.Unlock()
-	if m != nil {
-		p.part(m)
+	defer p.mu.Unlock()
+	if p.rooms.entering[name] != nil {
+		return message.Errorf(message.Conflict, "the peer is joining this room already")
+	}
+	if p.rooms.entering == nil {
+		p.rooms.entering = map[string]*membership{}
+	}
+	p.rooms.entering[name] = m
+	return nil
+}
+
+func (p *Peer) prepared(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if delete(p.rooms.entering, name); len(p.rooms.entering) == 0 {
+		p.rooms.entering = nil
 	}
 }
 
-// keep notes a membership, unless the peer has gone meanwhile.
-func (p *Peer) keep(m *membership) bool {
+// Entered implements room.Resident: whoever sees the answer to a join finds the
+// membership.
+func (p *Peer) Entered(r *room.Room) error {
+	if r.Name() == "" {
+		return nil // the hub's room of everybody
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.gone {
-		return false
+	m := p.rooms.entering[r.Name()]
+	switch {
+	case p.gone:
+		return transport.ErrClosed
+	case m == nil:
+		return errors.New("hub: a peer is put into a room by Peer.Join")
 	}
+	m.entered = true
 	p.rooms.add(m)
-	return true
+	return nil
+}
+
+// Left implements room.Resident. A client that was taken out is told by a "left"
+// of its own.
+func (p *Peer) Left(r *room.Room) func() {
+	p.mu.Lock()
+	m := p.rooms.remove([]byte(r.Name()))
+	told := m == nil || m.leaving || p.gone
+	p.mu.Unlock()
+	if m == nil {
+		return nil
+	}
+	if !told {
+		e := message.New(envelope.Left, nil)
+		e.Room, e.From, e.User = r.Name(), p.id, p.user
+		_ = p.Send(e)
+	}
+	if m.cell == nil {
+		return nil
+	}
+	return func() { p.closeState(m.match.Value().states, m.cell) }
 }
 
 // leave takes the peer out of a room. Leaving one that it is not in is no error.
@@ -125,7 +199,15 @@ func (p *Peer) leave(in *inbound) error {
 	if in.parts.Room == nil {
 		return &message.Error{Code: message.Invalid, Message: "a leave names a room", Field: "room"}
 	}
-	p.unjoin(in.parts.Room)
+	p.mu.Lock()
+	m := p.rooms.get(in.parts.Room)
+	if m != nil {
+		m.leaving = true
+	}
+	p.mu.Unlock()
+	if m != nil {
+		m.room.Leave(p)
+	}
 	if in.parts.ID == nil {
 		return nil
 	}

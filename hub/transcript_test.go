@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,7 +32,8 @@ var update = flag.Bool("update", false, "write testdata/*.txt anew, from what ha
 //	the hub shuts down
 //	ana < {"type":"pong"}     what ana got of it
 //
-// $(5) stands for five x. IDs of peers are their names, secrets and times are
+// $(5) stands for five x, $ana for the secret of ana's session, and "c3" for the
+// third cursor that came. IDs of peers are their names, secrets and times are
 // normalised. Over a pipe the whole output is compared, so nothing may come that
 // is not there; over a socket that is checked at the end.
 func TestTranscripts(t *testing.T) {
@@ -99,7 +101,9 @@ type player struct {
 	settle  func(name string, n int) // waits for n frames that a client gets
 	clients map[string]*actor
 	order   []*actor
-	names   []string // pairs of an ID and the name it is replaced with
+	names   []string // pairs of an ID, or a cursor, and the name it is replaced with
+	secrets []string // pairs of a name and the secret it is replaced with
+	cursors []string // pairs of a name and the cursor it is replaced with
 }
 
 // actor is one client of a transcript.
@@ -197,6 +201,7 @@ func (p *player) send(c *actor, what string) {
 		n, _ := strconv.Atoi(s[2 : len(s)-1])
 		return strings.Repeat("x", n)
 	})
+	what = strings.NewReplacer(append(p.secrets, p.cursors...)...).Replace(what)
 	m := binary.FindStringSubmatch(what)
 	if m == nil {
 		c.send([]byte(what), false)
@@ -214,6 +219,7 @@ var (
 	timestamps = regexp.MustCompile(`"timestamp":(\d+)`)
 	identity   = regexp.MustCompile(`"id":"([0-9a-f-]{36})"`)
 	secret     = regexp.MustCompile(`"session":"[A-Z2-7]{26}"`)
+	cursors    = regexp.MustCompile(`"cursor":("[A-Za-z0-9_-]{19,31}")`)
 	later      = regexp.MustCompile(`,"retryAfter":\d+`)
 )
 
@@ -225,7 +231,15 @@ func (p *player) normalise(c *actor, f frame) string {
 		if id := identity.FindStringSubmatch(s); id != nil {
 			p.names = append(p.names, `"`+id[1]+`"`, `"`+c.name+`"`)
 		}
-		s = secret.ReplaceAllString(s, `"session":"secret"`)
+		if m := secret.FindString(s); m != "" {
+			p.secrets = append(p.secrets, "$"+c.name, strings.Trim(m[len(`"session":`):], `"`))
+		}
+	}
+	s = secret.ReplaceAllString(s, `"session":"secret"`)
+	for _, m := range cursors.FindAllStringSubmatch(s, -1) {
+		if name := fmt.Sprintf(`"c%d"`, len(p.cursors)/2+1); !slices.Contains(p.cursors, m[1]) {
+			p.names, p.cursors = append(p.names, m[1], name), append(p.cursors, name, m[1])
+		}
 	}
 	s = strings.NewReplacer(p.names...).Replace(s)
 	s = timestamps.ReplaceAllStringFunc(s, func(m string) string {

@@ -24,6 +24,7 @@ type turn struct {
 	running bool    // a handler is running
 	relief  *relief // another goroutine reads meanwhile; else nil
 	side    chan struct{}
+	bad     int // malformed messages in a row; of the goroutine that handles
 }
 
 type relief struct {

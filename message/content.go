@@ -16,6 +16,14 @@ type Raw struct {
 	Binary bool
 }
 
+// RawOf returns v as it travels: a Raw as it is, a []byte as binary content, nil
+// as absent, everything else as JSON made by codec; nil is JSON. The error says
+// that v cannot be encoded, or that a Raw is not valid JSON.
+func RawOf(v any, codec Codec) (Raw, error) {
+	e := Envelope{Type: "result", value: v}
+	return e.raw(codec)
+}
+
 // Codec encodes and decodes the content of text messages. Marshal must return
 // valid JSON. Implementations are safe for concurrent use and keep nothing.
 type Codec interface {

@@ -46,6 +46,9 @@ func (e Envelope) Volatile() Envelope {
 	return e
 }
 
+// IsVolatile reports whether Volatile made e.
+func (e Envelope) IsVolatile() bool { return e.volatile }
+
 // Decode reads one message: a text message, which is the envelope as JSON, or a
 // binary one, which is the envelope without content, a newline, and the content's
 // bytes. The error, if any, is an *Error with the code Malformed; the envelope

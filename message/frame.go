@@ -1,6 +1,7 @@
 package message
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 )
@@ -23,7 +24,15 @@ const (
 	// Volatile throws a message away for every receiver that cannot take it at
 	// once. Envelope.Volatile asks for it for one message.
 	Volatile
+	// CatchUp refuses what a slow receiver cannot take, with ErrBehind: it is in a
+	// log, and can be sent when the receiver has taken what was pending. Rooms with
+	// a history use it.
+	CatchUp
 )
+
+// ErrBehind says that a receiver did not get a frame with the policy CatchUp, as
+// too much was pending.
+var ErrBehind = errors.New("message: the receiver is behind")
 
 // Variant names one encoding of a frame.
 type Variant uint8

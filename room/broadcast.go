@@ -8,10 +8,13 @@ import (
 	"github.com/hubbub-go/hubbub/message"
 )
 
-// BroadcastOption narrows one broadcast. It is made by Except and ExceptRooms.
+// BroadcastOption narrows one broadcast. It is made by Except,
+// ExceptRooms, Once and At.
 type BroadcastOption struct {
 	ids   []string
 	rooms []*Room
+	once  *once
+	at    string
 }
 
 // Except leaves out the members with these IDs.
@@ -40,15 +43,25 @@ func left(opts []BroadcastOption) []string {
 
 // Broadcast queues e, addressed from this room, for every member. It is encoded
 // once, whatever the number of members. The error says that e cannot be encoded
-// or that ctx had ended; a member that takes nothing is no error.
+// or that ctx had ended; a member that takes nothing is no error. In a
+// recoverable room it is Publish without the receipt.
 //
 // Members see the messages of one goroutine in the order of its calls.
 func (r *Room) Broadcast(ctx context.Context, e message.Envelope, opts ...BroadcastOption) error {
+	if r.manager.log != nil && !e.IsVolatile() {
+		_, err := r.Publish(ctx, e, opts...)
+		return err
+	}
+	return r.send(ctx, e, opts)
+}
+
+// send delivers e to who is there.
+func (r *Room) send(ctx context.Context, e message.Envelope, opts []BroadcastOption) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	e.Room = r.name
-	f, err := message.Encode(e, r.manager.opts.Codec, r.manager.opts.Policy)
+	f, err := message.Encode(e, r.manager.opts.Codec, r.manager.slow)
 	if err != nil {
 		return err
 	}
@@ -95,12 +108,13 @@ func (r *Room) deliverExcept(f *message.Frame, except []string) {
 
 // Broadcast queues e for whoever is in at least one of the rooms, once each. The
 // rooms may belong to different managers; codec and policy are the first one's.
-// e.Room stays as it is: the message comes from no single room.
+// e.Room stays as it is: the message comes from no single room, and is kept by
+// none.
 func Broadcast(ctx context.Context, rooms []*Room, e message.Envelope, opts ...BroadcastOption) error {
 	if err := ctx.Err(); err != nil || len(rooms) == 0 {
 		return err
 	}
-	f, err := message.Encode(e, rooms[0].manager.opts.Codec, rooms[0].manager.opts.Policy)
+	f, err := message.Encode(e, rooms[0].manager.opts.Codec, rooms[0].manager.slow)
 	if err != nil {
 		return err
 	}
@@ -131,7 +145,7 @@ func (r *Room) deliverOnce(f *message.Frame, reached map[string]struct{}) {
 }
 
 // welcome is the answer to a join. r.mu is held.
-func (r *Room) welcome(id string) *message.Frame {
+func (r *Room) welcome(j *join) *message.Frame {
 	content := strconv.AppendInt([]byte(`{"members":`), int64(len(r.members)), 10)
 	if r.manager.opts.Presence && len(r.members) <= named {
 		content = append(content, `,"presence":[`...)
@@ -143,8 +157,11 @@ func (r *Room) welcome(id string) *message.Frame {
 		}
 		content = append(content, ']')
 	}
+	if j.where != nil {
+		content = j.where.append(append(content, ','))
+	}
 	e := message.New(envelope.Ack, message.Raw{Data: append(content, '}')})
-	e.Room, e.ID = r.name, id
+	e.Room, e.ID = r.name, j.ack
 	f, _ := message.Encode(e, nil, message.Disconnect) // made of checked parts
 	return f
 }

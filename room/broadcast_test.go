@@ -128,7 +128,7 @@ func TestBroadcastFails(t *testing.T) {
 
 // TestTheRoomDecides codec and policy of what it broadcasts.
 func TestTheRoomDecides(t *testing.T) {
-	r := room.NewManager(&room.Options{Codec: shout{}, Policy: message.LatestOnly}).Get("r")
+	r := room.NewManager(&room.Options{Codec: shout{}, Delivery: room.Ephemeral{Slow: message.LatestOnly}}).Get("r")
 	var got *message.Frame
 	join(t, r, taker(func(f *message.Frame) error { got = f; return errors.New("I take nothing") }), nil)
 	other := message.New("x", 1)

@@ -5,17 +5,22 @@ import (
 	"iter"
 	"sync"
 
+	"github.com/hubbub-go/hubbub/engine"
 	"github.com/hubbub-go/hubbub/message"
 )
 
 // Options say how the rooms of a Manager behave. The zero value is right for
-// rooms that announce nobody and keep every message for a slow member until its
-// connection's limit.
+// rooms that announce nobody, and in which a message reaches whoever is there.
 type Options struct {
 	// Codec encodes content; nil is message.JSON.
 	Codec message.Codec
-	// Policy is what happens at a member that is too slow.
-	Policy message.Policy
+	// Delivery is what is promised about messages; nil is Ephemeral{}.
+	Delivery Delivery
+	// Logs has the engine of Recoverable rooms; Class, a name that no other
+	// Manager of these Logs has, says where it keeps them. It is the same on every
+	// node and after every restart.
+	Logs  *Logs
+	Class string
 	// Presence tells members who comes and goes ("joined", "left", with the
 	// member's state), and those who join who is there: by name up to 1,000
 	// members, above that only how many.
@@ -25,7 +30,14 @@ type Options struct {
 // Manager keeps rooms by name. It holds only rooms with members, so it needs no
 // cleaning up.
 type Manager struct {
-	opts   Options
+	opts Options
+	slow message.Policy
+
+	// of recoverable rooms
+	delivery Recoverable
+	class    engine.Class
+	log      *Logs
+
 	seed   maphash.Seed
 	shards [shards]shard
 }
@@ -38,11 +50,23 @@ type shard struct {
 	rooms map[string]*Room
 }
 
-// NewManager returns a Manager without rooms. nil means the zero Options.
+// NewManager returns a Manager without rooms. nil means the zero Options. It
+// panics for Recoverable rooms without Logs.
 func NewManager(opts *Options) *Manager {
 	m := &Manager{seed: maphash.MakeSeed()}
 	if opts != nil {
 		m.opts = *opts
+	}
+	switch d := m.opts.Delivery.(type) {
+	case Ephemeral:
+		m.slow = d.Slow
+	case Recoverable:
+		if m.opts.Logs == nil {
+			panic("room: Recoverable rooms need Options.Logs")
+		}
+		m.delivery, m.log = d.withDefaults(), m.opts.Logs
+		m.class = m.delivery.class(m.opts.Class)
+		m.log.provision(m.class)
 	}
 	return m
 }
@@ -77,6 +101,9 @@ func (m *Manager) enter(name string) *Room {
 	r := s.rooms[name]
 	if r == nil {
 		r = &Room{manager: m, name: name}
+		if m.log != nil {
+			r.follow = &follow{}
+		}
 		if s.rooms == nil {
 			s.rooms = map[string]*Room{}
 		}

@@ -21,6 +21,20 @@ type Member interface {
 	Deliver(f *message.Frame) error
 }
 
+// Resident is a Member that knows which rooms it is in. Its methods are called
+// under the lock of the room, in the order of what happens there: they must not
+// block and must not call the room.
+type Resident interface {
+	Member
+	// Entered says that the member is about to be in r. An error refuses: Join
+	// returns it.
+	Entered(r *Room) error
+	// Left says that the member is no longer in r, because of itself or of
+	// somebody else who called Leave. That calls what is returned when the room is
+	// no longer locked.
+	Left(r *Room) func()
+}
+
 // Room is a named set of members. The value stays usable when the room empties
 // and fills again.
 type Room struct {
@@ -31,6 +45,8 @@ type Room struct {
 	gone    bool // not, or no longer, in the manager: live() knows better
 	members []member
 	index   map[string]int // of members by ID; nil while there are few
+
+	follow *follow // of a recoverable room; else nil
 }
 
 type member struct {
@@ -70,12 +86,19 @@ type JoinOption func(*join)
 
 type join struct {
 	ack   string
+	since string
 	greet *message.Frame
+	where *where // in a recoverable room, once that is known
 }
 
 // Ack makes Join queue, before anything else from the room, the protocol's
 // answer to the question id: how many members there are and, with presence, who.
 func Ack(id string) JoinOption { return func(j *join) { j.ack = id } }
+
+// Since makes Join go on after that cursor, in a recoverable room: the answer
+// says whether that is possible, and is followed by all that was missed. Other
+// rooms ignore it.
+func Since(cursor string) JoinOption { return func(j *join) { j.since = cursor } }
 
 // Greet makes Join queue f for the member before anything else from the room. A
 // member that is there already is not greeted.
@@ -83,7 +106,9 @@ func Greet(f *message.Frame) JoinOption { return func(j *join) { j.greet = f } }
 
 // Join adds m with the state that fellow members may see, which is encoded as
 // JSON; nil is fine. Joining twice changes nothing, not the state either. The
-// error says that the state cannot be encoded, or that ctx has ended.
+// error says that the state cannot be encoded, that ctx has ended, or that m is a
+// Resident that refuses; in a recoverable room also, as a *message.Error, that
+// its history is Unavailable or that Since is Invalid.
 func (r *Room) Join(ctx context.Context, m Member, state any, opts ...JoinOption) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -96,9 +121,12 @@ func (r *Room) Join(ctx context.Context, m Member, state any, opts ...JoinOption
 	if err != nil {
 		return err
 	}
+	if r.manager.log != nil {
+		return r.enterAt(ctx, member{m, p}, joined, &j)
+	}
 	for {
-		if live := r.manager.enter(r.name); live.add(member{m, p}, joined, &j) {
-			return nil
+		if done, err := r.manager.enter(r.name).add(member{m, p}, joined, &j); done {
+			return err
 		}
 	}
 }
@@ -140,37 +168,55 @@ type present struct {
 	Content json.RawMessage `json:"content"`
 }
 
-// add adds m unless the room is gone. The answer and the announcement are queued
-// under the lock, so nothing of the room reaches m before its answer.
-func (r *Room) add(m member, joined *message.Frame, j *join) bool {
+// add adds m unless the room is gone.
+func (r *Room) add(m member, joined *message.Frame, j *join) (done bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.gone {
-		return false
+		return false, nil
 	}
-	id := m.ID()
-	if r.find(id) < 0 {
+	return true, r.admit(m, joined, j)
+}
+
+// admit makes m a member if it is none. The answer and the announcement are
+// queued under the lock, so nothing of the room reaches m before its answer. r.mu
+// is held.
+func (r *Room) admit(m member, joined *message.Frame, j *join) error {
+	if r.find(m.ID()) < 0 {
+		if err := r.enter(m); err != nil {
+			return err
+		}
 		if joined != nil {
-			r.deliver(joined, -1)
+			r.deliver(joined, len(r.members)-1)
 		}
-		if r.index != nil {
-			r.index[id] = len(r.members)
-		} else if len(r.members) == few {
-			r.index = make(map[string]int, 2*few)
-			for i, m := range r.members {
-				r.index[m.ID()] = i
-			}
-			r.index[id] = len(r.members)
-		}
-		r.members = append(r.members, m)
 		if j.greet != nil {
 			_ = m.Deliver(j.greet)
 		}
 	}
 	if j.ack != "" {
-		_ = m.Deliver(r.welcome(j.ack))
+		_ = m.Deliver(r.welcome(j))
 	}
-	return true
+	return nil
+}
+
+// enter puts m into the list. r.mu is held.
+func (r *Room) enter(m member) error {
+	if resident, ok := m.Member.(Resident); ok {
+		if err := resident.Entered(r); err != nil {
+			return err
+		}
+	}
+	if r.index != nil {
+		r.index[m.ID()] = len(r.members)
+	} else if len(r.members) == few {
+		r.index = make(map[string]int, 2*few)
+		for i, m := range r.members {
+			r.index[m.ID()] = i
+		}
+		r.index[m.ID()] = len(r.members)
+	}
+	r.members = append(r.members, m)
+	return nil
 }
 
 // find returns the position of a member, or -1. r.mu is held.
@@ -195,21 +241,29 @@ func (r *Room) Leave(m Member) bool {
 	if live == nil {
 		return false
 	}
-	there, empty := live.take(m.ID())
+	there, empty, then := live.take(m.ID())
 	if empty {
 		live.manager.remove(live)
+	}
+	if there && live.follow != nil {
+		if node, err := live.manager.log.feeds(); err == nil {
+			node.Release(live.follow.feed)
+		}
+	}
+	if then != nil {
+		then()
 	}
 	return there
 }
 
-func (r *Room) take(id string) (there, empty bool) {
+func (r *Room) take(id string) (there, empty bool, then func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := r.find(id)
 	if i < 0 {
-		return false, false
+		return false, false, nil
 	}
-	p := r.members[i].public
+	m := r.members[i]
 	last := len(r.members) - 1
 	r.members[i] = r.members[last]
 	r.members[last] = member{}
@@ -220,12 +274,18 @@ func (r *Room) take(id string) (there, empty bool) {
 			r.index[r.members[i].ID()] = i
 		}
 	}
-	if p != nil && p.entry != nil {
+	if r.follow != nil {
+		r.follow.forget(m.Member)
+	}
+	if p := m.public; p != nil && p.entry != nil {
 		p.said.Type = envelope.Left
 		left, _ := message.Encode(p.said, nil, message.Disconnect) // was encoded before
 		r.deliver(left, -1)
 	}
-	return true, last == 0
+	if resident, ok := m.Member.(Resident); ok {
+		then = resident.Left(r)
+	}
+	return true, last == 0, then
 }
 
 // Has reports whether the member with that ID is in the room.

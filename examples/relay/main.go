@@ -19,6 +19,7 @@ import (
 
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
 	"github.com/hubbub-go/hubbub/transport"
 )
 
@@ -63,8 +64,9 @@ func main() {
 // relay is the hub itself.
 func relay(o *hub.Options, policy message.Policy) *hub.Hub {
 	h := hub.New(o)
-	rooms := h.Rooms("{room...}", &hub.Rule{Policy: policy})
-	hub.On(rooms, msg, func(ctx context.Context, r *hub.Request, in message.Raw) error {
+	h.Rooms("{room...}", &hub.Rule{Delivery: room.Ephemeral{Slow: policy}})
+	h.Rooms("log/{room...}", &hub.Rule{Delivery: room.Recoverable{Keep: 1000, KeepFor: 5 * time.Minute}})
+	hub.On(h, msg, func(ctx context.Context, r *hub.Request, in message.Raw) error {
 		return r.Others(ctx, msg.New(in))
 	})
 	hub.Reply(h, echo, func(_ context.Context, _ *hub.Request, in message.Raw) (message.Raw, error) {

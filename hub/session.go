@@ -1,0 +1,43 @@
+package hub
+
+import (
+	"crypto/rand"
+
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+)
+
+// The bounds of a session's secret. A client that continues a session proves it
+// by knowing the secret: nothing has to be kept about it.
+const (
+	shortestSecret = 20
+	longestSecret  = 64
+)
+
+func newSecret() string { return rand.Text() }
+
+// sessionOf makes a secret of no use to another user.
+func sessionOf(user, secret string) room.Session { return room.SessionOf(user + "\x00" + secret) }
+
+// auth continues an earlier session of the client.
+func (p *Peer) auth(in *inbound) error {
+	var content struct {
+		Session string `json:"session"`
+	}
+	if err := in.content.Decode(nil, &content); err != nil {
+		return err
+	}
+	if n := len(content.Session); n < shortestSecret || n > longestSecret {
+		return &message.Error{Code: message.Invalid, Message: "this is not the session of a welcome", Field: "content.session"}
+	}
+	if len(p.Rooms()) > 0 {
+		return message.Errorf(message.Denied, "a session is continued before the first join")
+	}
+	p.answers.mu.Lock()
+	p.answers.session = sessionOf(p.user, content.Session)
+	p.answers.mu.Unlock()
+	if in.parts.ID == nil {
+		return nil
+	}
+	return ignoreClosed(p.reply("", string(in.parts.ID), content))
+}

@@ -1,0 +1,419 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hubbub-go/hubbub/engine"
+	"github.com/hubbub-go/hubbub/internal/envelope"
+	"github.com/hubbub-go/hubbub/internal/feed"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+// Publisher is a Member that is told what became of its messages to recoverable
+// rooms, see Once.
+type Publisher interface {
+	Member
+	// Session is the same for one client over all its connections.
+	Session() Session
+	// Published says, in the message's place among those of the room, that the
+	// message with that id is stored. It is called as Deliver is, with the same
+	// meaning of its error.
+	Published(room, id, cursor string) error
+}
+
+// Drainer is a Member that can be behind: whose Deliver returns
+// message.ErrBehind. It gets what it missed when it says so.
+type Drainer interface {
+	Member
+	// Drained returns a channel that is closed when there is room for more, or
+	// never will be.
+	Drained() <-chan struct{}
+}
+
+// follow is what a live recoverable room has besides its members.
+type follow struct {
+	feed *feed.Feed // opened once by each member
+
+	order sync.Mutex // held while what the feed says is passed on
+	at    engine.Position
+
+	// guarded by Room.mu
+	sessions map[Session]string // who has which ID
+	lagging  map[string]*lag    // members that are behind, by ID
+}
+
+// lag is how far a member is that is behind.
+type lag struct {
+	at   engine.Position
+	left chan struct{} // closed when it is no member any more
+}
+
+// out is where a room's feed delivers to: the room of that name as it then is.
+type out struct {
+	manager *Manager
+	name    string
+}
+
+// Entry implements feed.Out.
+func (o out) Entry(e engine.Entry) {
+	var rec record
+	if r := o.manager.live(o.name); r != nil && rec.parse(e.Data) == nil {
+		r.pass(e.Position, &rec)
+	}
+}
+
+// Gap implements feed.Out.
+func (o out) Gap(g feed.Gap) {
+	r := o.manager.live(o.name)
+	if r == nil {
+		return
+	}
+	f := r.follow
+	f.order.Lock()
+	defer f.order.Unlock()
+	f.at = g.To
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	told := r.gap(g.Reason, g.To)
+	for i := range r.members {
+		if f.lagging[r.members[i].ID()] == nil { // who is behind will see for itself
+			_ = r.members[i].Deliver(told)
+		}
+	}
+}
+
+// where says at which place of its room's history a member is.
+type where struct {
+	at      engine.Position
+	resumed bool        // it said where it had been
+	gap     feed.Reason // why it cannot go on from there
+}
+
+// append writes the members of a JSON object.
+func (w where) append(b []byte) []byte {
+	b = append(append(append(b, `"cursor":"`...), w.at.String()...), '"')
+	switch {
+	case w.gap != "":
+		b = append(append(append(b, `,"recovered":false,"reason":"`...), w.gap...), '"')
+	case w.resumed:
+		b = append(b, `,"recovered":true`...)
+	}
+	return b
+}
+
+// gap is the notice that something is missing.
+func (r *Room) gap(reason feed.Reason, to engine.Position) *message.Frame {
+	content := where{at: to, gap: reason}.append([]byte{'{'})
+	e := message.New(envelope.Gap, message.Raw{Data: append(content, '}')})
+	e.Room = r.name
+	f, _ := message.Encode(e, nil, message.Disconnect) // made of checked parts
+	return f
+}
+
+// pass hands an entry on to all members but those who are to have it otherwise.
+func (r *Room) pass(at engine.Position, rec *record) {
+	f := r.follow
+	cursor := at.String()
+	frame := message.Kept(rec.payload, rec.binary, r.name, cursor)
+	f.order.Lock()
+	defer f.order.Unlock()
+	before := f.at
+	f.at = at
+	for _, m := range r.passTo(frame, rec, cursor) {
+		r.fallBehind(m, before)
+	}
+}
+
+// passTo returns the members that did not get it as they are too slow.
+func (r *Room) passTo(frame *message.Frame, rec *record, cursor string) (behind []Member) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	f := r.follow
+	sender := -1
+	if rec.sender != (Session{}) {
+		if id, ok := f.sessions[rec.sender]; ok {
+			sender = r.find(id)
+		}
+	}
+	special := len(f.lagging) > 0 || len(rec.except) > 0
+	for i := range r.members {
+		m := r.members[i].Member
+		if special && (f.lagging[m.ID()] != nil || rec.excepts(m)) {
+			continue
+		}
+		var err error
+		if i != sender || !rec.skip {
+			err = m.Deliver(frame)
+		}
+		if i == sender && err == nil {
+			err = rec.tell(m, r.name, cursor)
+		}
+		if err != nil && errors.Is(err, message.ErrBehind) {
+			behind = append(behind, m)
+		}
+	}
+	return behind
+}
+
+func (r *record) excepts(m Member) bool {
+	return len(r.except) > 0 && slices.Contains(r.except, sessionOf(m))
+}
+
+// tell tells the sender that its message is stored, if it wants to know.
+func (r *record) tell(m Member, room, cursor string) error {
+	if p, ok := m.(Publisher); ok && r.id != "" {
+		return p.Published(room, r.id, cursor)
+	}
+	return nil
+}
+
+// Answer queues the answer of a handler that has published: full, which says at
+// which cursor, if nothing else from the room has been queued since, otherwise
+// bare, which does not: a member's cursor must not go back.
+func (r *Room) Answer(m Member, cursor string, full, bare *message.Frame) error {
+	live := r.live()
+	if live == nil || live.follow == nil {
+		return m.Deliver(full)
+	}
+	live.follow.order.Lock()
+	defer live.follow.order.Unlock()
+	if live.follow.at.String() == cursor {
+		return m.Deliver(full)
+	}
+	return m.Deliver(bare)
+}
+
+// enterAt opens the feed of the room for a member and adds the member to the
+// room in its place among the messages.
+func (r *Room) enterAt(ctx context.Context, m member, joined *message.Frame, j *join) error {
+	node, err := r.manager.log.feeds()
+	if err != nil {
+		return clientError(err)
+	}
+	f, err := node.Open(ctx, r.topic(), out{r.manager, r.name})
+	if err != nil {
+		return clientError(err)
+	}
+	entered := make(chan error, 1)
+	attach := func(missed []engine.Entry, at engine.Position, gap feed.Reason) {
+		entered <- r.attach(f, m, joined, j, missed, at, gap)
+	}
+	if err = r.resume(ctx, f, j, attach); err == nil {
+		err = <-entered // attach was or is about to be called, whatever becomes of ctx
+	}
+	if err != nil {
+		node.Release(f)
+	}
+	if errors.Is(err, errThere) {
+		return nil
+	}
+	return clientError(err)
+}
+
+// errThere: the member was in the room already.
+var errThere = errors.New("room: joined twice")
+
+// resume calls attach where the member is to go on: from where it was, from the
+// messages that are replayed to everybody, or from now.
+func (r *Room) resume(ctx context.Context, f *feed.Feed, j *join, attach feed.Attach) error {
+	if j.since != "" {
+		from, err := engine.ParsePosition(j.since)
+		if err != nil {
+			return &message.Error{Code: message.Invalid, Message: "this is no cursor", Field: "since"}
+		}
+		return f.Resume(ctx, from, func(missed []engine.Entry, at engine.Position, gap feed.Reason) {
+			j.where = &where{at: at, resumed: true, gap: gap}
+			if gap == "" {
+				j.where.at = from // until it has processed what follows
+			}
+			attach(missed, at, gap)
+		})
+	}
+	now := func(_ []engine.Entry, at engine.Position, _ feed.Reason) {
+		j.where = &where{at: at}
+		attach(nil, at, "")
+	}
+	if n := r.manager.delivery.Replay; n > 0 {
+		latest, err := r.latest(ctx, n+1)
+		if err != nil {
+			return err
+		}
+		if len(latest) > 0 {
+			return f.Resume(ctx, latest[len(latest)-1].Position, func(missed []engine.Entry, at engine.Position, gap feed.Reason) {
+				if gap != "" {
+					now(nil, at, "")
+					return
+				}
+				all := append(slices.Clip(latest), missed...)
+				j.where = &where{at: engine.Position{Epoch: at.Epoch}}
+				if len(all) > n {
+					j.where.at = all[len(all)-n-1].Position
+					all = all[len(all)-n:]
+				}
+				attach(all, at, "")
+			})
+		}
+	}
+	return f.Join(now)
+}
+
+// attach adds the member to the live room, between two of its messages, and gives
+// it what it missed.
+func (r *Room) attach(f *feed.Feed, m member, joined *message.Frame, j *join, missed []engine.Entry, at engine.Position, gap feed.Reason) error {
+	for {
+		live := r.manager.enter(r.name)
+		live.follow.order.Lock()
+		done, err := live.attachHere(f, m, joined, j, at)
+		if done && err == nil {
+			live.catch(m.Member, missed, j.where.at)
+		}
+		live.follow.order.Unlock()
+		if done {
+			return err
+		}
+	}
+}
+
+// attachHere is add for a recoverable room. follow.order is held.
+func (r *Room) attachHere(f *feed.Feed, m member, joined *message.Frame, j *join, at engine.Position) (done bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone {
+		return false, nil
+	}
+	there := r.find(m.ID()) >= 0
+	if there {
+		j.where = &where{at: r.follow.at} // as if it had joined now: nothing changes
+	}
+	if err := r.admit(m, joined, j); err != nil {
+		return true, err
+	}
+	if there {
+		return true, errThere
+	}
+	r.follow.feed, r.follow.at = f, at
+	if r.follow.sessions == nil {
+		r.follow.sessions = map[Session]string{}
+	}
+	r.follow.sessions[sessionOf(m.Member)] = m.ID()
+	return true, nil
+}
+
+// catch gives a member what it missed after at, as far as it can take it, and
+// reports whether that was all. follow.order is held.
+func (r *Room) catch(m Member, missed []engine.Entry, at engine.Position) bool {
+	session := sessionOf(m)
+	for _, e := range missed {
+		var rec record
+		if rec.parse(e.Data) != nil {
+			continue
+		}
+		cursor := e.Position.String()
+		own := rec.sender == session
+		var err error
+		if !(own && rec.skip) && !slices.Contains(rec.except, session) {
+			err = m.Deliver(message.Kept(rec.payload, rec.binary, r.name, cursor))
+		}
+		if own && err == nil {
+			err = rec.tell(m, r.name, cursor)
+		}
+		if err != nil && errors.Is(err, message.ErrBehind) {
+			r.fallBehind(m, at)
+			return false
+		}
+		at = e.Position
+	}
+	return true
+}
+
+// fallBehind notes that a member has got everything up to at, and nothing after.
+// It is caught up once it can take more. follow.order is held.
+func (r *Room) fallBehind(m Member, at engine.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.follow
+	d, ok := m.(Drainer)
+	if !ok || r.find(m.ID()) < 0 {
+		return
+	}
+	l := f.lagging[m.ID()]
+	if l != nil {
+		l.at = at
+		return
+	}
+	l = &lag{at: at, left: make(chan struct{})}
+	if f.lagging == nil {
+		f.lagging = map[string]*lag{}
+	}
+	f.lagging[m.ID()] = l
+	go r.catchUp(d, l, f.feed)
+}
+
+// catchUp brings a member that is behind back, and ends when it is, or has left.
+func (r *Room) catchUp(m Drainer, l *lag, f *feed.Feed) {
+	for {
+		select {
+		case <-m.Drained():
+		case <-l.left:
+			return
+		}
+		r.follow.order.Lock()
+		from := l.at
+		r.follow.order.Unlock()
+		caught := make(chan bool, 1)
+		err := f.Resume(context.Background(), from, func(missed []engine.Entry, at engine.Position, gap feed.Reason) {
+			caught <- r.caught(m, l, missed, at, gap)
+		})
+		switch {
+		case errors.Is(err, feed.ErrClosed):
+			return
+		case err != nil: // the engine cannot be asked now
+			select {
+			case <-time.After(time.Second):
+			case <-l.left:
+				return
+			}
+		case <-caught:
+			return
+		}
+	}
+}
+
+// caught gives a member what it missed, or says that there is a gap, and reports
+// whether it is no longer behind.
+func (r *Room) caught(m Member, l *lag, missed []engine.Entry, at engine.Position, gap feed.Reason) bool {
+	f := r.follow
+	f.order.Lock()
+	defer f.order.Unlock()
+	select {
+	case <-l.left:
+		return true
+	default:
+	}
+	if gap != "" {
+		_ = m.Deliver(r.gap(gap, at))
+	} else if !r.catch(m, missed, l.at) {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.lagging[m.ID()] == l {
+		delete(f.lagging, m.ID())
+	}
+	return true
+}
+
+// forget ends what a live room has of a member that left. r.mu is held.
+func (f *follow) forget(m Member) {
+	if s := sessionOf(m); f.sessions[s] == m.ID() {
+		delete(f.sessions, s)
+	}
+	if l := f.lagging[m.ID()]; l != nil {
+		close(l.left)
+		delete(f.lagging, m.ID())
+	}
+}

@@ -1,0 +1,126 @@
+package room
+
+import (
+	"context"
+
+	"github.com/hubbub-go/hubbub/engine"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+// Page is a part of a room's history, oldest message first.
+type Page struct {
+	Messages []message.Envelope
+	More     bool // older ones are kept
+}
+
+// mostPage is how many messages a page has at most.
+const mostPage = 1000
+
+// History returns up to limit of the latest messages that are kept, or of those
+// before the message with that cursor. A limit of 0 means 100; the most is 1,000.
+// The error is a *message.Error: Invalid for a cursor that is none of this
+// room's history, or a room without one; Unavailable.
+//
+// A page has what was published to the room, also where Except left somebody
+// out.
+func (r *Room) History(ctx context.Context, before string, limit int) (Page, error) {
+	if r.manager.log == nil {
+		return Page{}, message.Errorf(message.Invalid, "the room keeps no history")
+	}
+	if limit <= 0 {
+		limit = 100
+	}
+	limit = min(limit, mostPage)
+	end := engine.Position{}
+	if before != "" {
+		var err error
+		if end, err = engine.ParsePosition(before); err != nil {
+			return Page{}, &message.Error{Code: message.Invalid, Message: "this is no cursor", Field: "before"}
+		}
+	}
+	entries, err := r.before(ctx, end, limit+1)
+	if err != nil {
+		return Page{}, clientError(err)
+	}
+	var p Page
+	if len(entries) > limit {
+		p.More, entries = true, entries[len(entries)-limit:]
+	}
+	for _, e := range entries {
+		if m, ok := kept(e); ok {
+			p.Messages = append(p.Messages, m)
+		}
+	}
+	return p, nil
+}
+
+// kept returns the message of an entry.
+func kept(e engine.Entry) (message.Envelope, bool) {
+	var rec record
+	if rec.parse(e.Data) != nil {
+		return message.Envelope{}, false
+	}
+	m, err := message.Decode(rec.payload, rec.binary)
+	m.Cursor = e.Position.String()
+	return m, err == nil
+}
+
+func (r *Room) latest(ctx context.Context, n int) ([]engine.Entry, error) {
+	return r.before(ctx, engine.Position{}, n)
+}
+
+// before returns up to n entries before end, the zero Position being the end of
+// the log. Logs are read forward only: where offsets are not dense, one has to
+// look again from further back.
+func (r *Room) before(ctx context.Context, end engine.Position, n int) ([]engine.Entry, error) {
+	if _, err := r.manager.log.feeds(); err != nil {
+		return nil, err
+	}
+	log := r.manager.log.log
+	heads, err := log.Heads(ctx, r.topic())
+	if err != nil {
+		return nil, err
+	}
+	head := heads[0]
+	switch {
+	case end == engine.Position{}:
+		end = engine.Position{Epoch: head.Epoch, Offset: head.Offset + 1}
+	case end.Epoch != head.Epoch || end.Offset > head.Offset:
+		return nil, &message.Error{Code: message.Invalid, Message: "this cursor does not belong to the room's history", Field: "before"}
+	}
+	for span := uint64(n); ; span *= 4 {
+		from := engine.Position{Epoch: end.Epoch}
+		if end.Offset-1 > span {
+			from.Offset = end.Offset - 1 - span
+		}
+		entries, err := r.between(ctx, from, end.Offset, n)
+		if err != nil || len(entries) == n || from.Offset == 0 {
+			return entries, err
+		}
+	}
+}
+
+// between returns the last n entries after from whose offset is below end.
+func (r *Room) between(ctx context.Context, from engine.Position, end uint64, n int) ([]engine.Entry, error) {
+	var last []engine.Entry
+	for {
+		p, err := r.manager.log.log.Read(ctx, r.topic(), from, n)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range p.Entries {
+			if e.Offset >= end {
+				return newest(last, n), nil
+			}
+			if last = append(last, e); len(last) == 2*n {
+				last = append(last[:0], newest(last, n)...)
+			}
+		}
+		if len(p.Entries) == 0 {
+			return newest(last, n), nil
+		}
+		from = p.Entries[len(p.Entries)-1].Position
+	}
+}
+
+func newest(entries []engine.Entry, n int) []engine.Entry { return entries[max(0, len(entries)-n):] }

@@ -1,0 +1,139 @@
+package room
+
+import (
+	"context"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/hubbub-go/hubbub/engine"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+// Receipt says where a message was stored.
+type Receipt struct {
+	// Cursor is the position of the message in its room.
+	Cursor string
+	// Duplicate: it had been stored before, there.
+	Duplicate bool
+}
+
+// Once makes a recoverable room store a message once, however often it is sent
+// with the same session and id while Recoverable.Dedupe lasts. The member of that
+// session is told that it is stored (Publisher) when the message's turn comes.
+// n tells apart what is published because of one id, counted from 0; only the
+// first is told. Other rooms ignore it.
+func Once(session Session, id string, n int) BroadcastOption {
+	return BroadcastOption{once: &once{session, id, n}}
+}
+
+// At makes a recoverable room store a message only if no other came after that
+// cursor; the error otherwise has the code message.Conflict. Other rooms ignore
+// it.
+func At(cursor string) BroadcastOption { return BroadcastOption{at: cursor} }
+
+type once struct {
+	session Session
+	id      string
+	n       int
+}
+
+// Publish is Broadcast for a recoverable room: it returns when the message is
+// stored, and says where. The error is a *message.Error: Conflict, Unavailable
+// if nothing was stored, Timeout if that is not known, so that only a retry by
+// Once is safe. In other rooms, and for a message that is volatile, Publish
+// broadcasts and the Receipt is empty.
+func (r *Room) Publish(ctx context.Context, e message.Envelope, opts ...BroadcastOption) (Receipt, error) {
+	if r.manager.log == nil || e.IsVolatile() {
+		return Receipt{}, r.send(ctx, e, opts)
+	}
+	if err := ctx.Err(); err != nil {
+		return Receipt{}, err
+	}
+	e.Room = r.name
+	f, err := message.Encode(e, r.manager.opts.Codec, message.CatchUp)
+	if err != nil {
+		return Receipt{}, err
+	}
+	rec, err := r.record(f, opts)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if _, err := r.manager.log.feeds(); err != nil {
+		return Receipt{}, clientError(err)
+	}
+	return r.store(ctx, rec)
+}
+
+// record is what the log gets.
+func (r *Room) record(f *message.Frame, opts []BroadcastOption) (engine.Record, error) {
+	rec := record{binary: f.Binary(), payload: f.Payload()}
+	var out engine.Record
+	for _, o := range opts {
+		if o.at != "" {
+			at, err := engine.ParsePosition(o.at)
+			if err != nil {
+				return out, &message.Error{Code: message.Invalid, Message: "this is no cursor", Field: "since"}
+			}
+			out.At = &at
+		}
+		if o.once != nil {
+			rec.sender = o.once.session
+			if o.once.n == 0 {
+				rec.id = o.once.id
+			}
+			out.Dedupe = dedupe(r.manager.class.Name, r.name, o.once.session, o.once.id, o.once.n)
+		}
+	}
+	for _, id := range left(opts) {
+		switch s := r.sessionOf(id); {
+		case s == rec.sender && s != (Session{}):
+			rec.skip = true
+		case !slices.Contains(rec.except, s):
+			rec.except = append(rec.except, s)
+		}
+	}
+	id, err := uuid.NewV7()
+	out.ID, out.Data = id, rec.append(nil)
+	return out, err
+}
+
+// sessionOf returns who the member with that ID is; for who is not there, who a
+// member of that ID without a session would be.
+func (r *Room) sessionOf(id string) Session {
+	if live := r.live(); live != nil {
+		live.mu.RLock()
+		defer live.mu.RUnlock()
+		if i := live.find(id); i >= 0 {
+			return sessionOf(live.members[i].Member)
+		}
+	}
+	return SessionOf(id)
+}
+
+func sessionOf(m Member) Session {
+	if p, ok := m.(Publisher); ok {
+		if s := p.Session(); s != (Session{}) {
+			return s
+		}
+	}
+	return SessionOf(m.ID())
+}
+
+// store appends and waits for the answer.
+func (r *Room) store(ctx context.Context, rec engine.Record) (Receipt, error) {
+	type answer struct {
+		ack engine.Ack
+		err error
+	}
+	answered := make(chan answer, 1)
+	r.manager.log.log.Append(ctx, r.topic(), rec, func(a engine.Ack, err error) { answered <- answer{a, err} })
+	a := <-answered // ctx ends the engine's attempts, too
+	if a.err != nil {
+		return Receipt{}, clientError(a.err)
+	}
+	return Receipt{Cursor: a.ack.Position.String(), Duplicate: a.ack.Duplicate}, nil
+}
+
+func (r *Room) topic() engine.Topic {
+	return engine.Topic{Kind: engine.KindRoom, Class: r.manager.class.Name, Name: r.name}
+}
