@@ -70,6 +70,7 @@ type Hub struct {
 
 	mu       sync.Mutex
 	peers    map[string]*Peer
+	users    map[string]map[*Peer]struct{} // by user; anonymous peers are not in it
 	draining bool
 	running  sync.WaitGroup // a count for each goroutine of a peer
 }
@@ -210,6 +211,7 @@ func (h *Hub) add(p *Peer, welcome *message.Frame) int {
 		return message.CloseTooMany
 	}
 	h.peers[p.id] = p
+	h.index(p)
 	h.running.Add(1)
 	_ = h.everyone.Join(p.ctx, p, nil, room.Greet(welcome)) // p is new: nothing can fail
 	return 0
@@ -224,6 +226,7 @@ func (h *Hub) forget(p *Peer) {
 	h.heart.remove(p)
 	h.mu.Lock()
 	delete(h.peers, p.id)
+	h.unindex(p)
 	h.mu.Unlock()
 }
 
