@@ -1,0 +1,153 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hubbub-go/hubbub/hub"
+	"github.com/hubbub-go/hubbub/hubtest"
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+	"github.com/hubbub-go/hubbub/transport"
+)
+
+// TestUserIsManyConnections: what is done to a user is done to each of the user's
+// connections, and to nobody else's.
+func TestUserIsManyConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := chatHub(t, &hub.Options{Identify: byHeader})
+		phone, laptop, other, nobody := dialAs(t, h, "ana"), dialAs(t, h, "ana"), dialAs(t, h, "ben"), dialAs(t, h, "")
+		ana := h.User("ana")
+		if n := len(ana.Peers()); n != 2 {
+			t.Fatalf("ana has %d connections, want 2", n)
+		}
+		if err := ana.Send(note.New("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if err := ana.Join(t.Context(), "chat/1", nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Room("chat/1").Broadcast(t.Context(), say.New(text{"to all"})); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []*hubtest.Client{phone, laptop} {
+			if got := hubtest.Expect(c, note); got != "hello" {
+				t.Errorf("got %q", got)
+			}
+			if got := hubtest.Expect(c, say); got.Body != "to all" {
+				t.Errorf("got %q", got)
+			}
+		}
+		ana.Leave("chat/1")
+		for _, c := range []*hubtest.Client{phone, laptop} {
+			if e := c.Next(); e.Type != "left" || e.From != c.ID() || e.Room != "chat/1" {
+				t.Errorf("who was taken out got %+v", e)
+			}
+		}
+		if n := h.Room("chat/1").Len(); n != 0 {
+			t.Errorf("%d are left in the room", n)
+		}
+		ana.Disconnect(message.CloseKicked, "enough")
+		for _, c := range []*hubtest.Client{phone, laptop} {
+			var closed *transport.CloseError
+			if err := c.Closed(); !errors.As(err, &closed) || closed.Code != message.CloseKicked {
+				t.Errorf("ended with %v, want %d", err, message.CloseKicked)
+			}
+		}
+		other.ExpectNone()
+		nobody.ExpectNone()
+		if n := len(ana.Peers()) + len(h.User("").Peers()); n != 0 {
+			t.Errorf("%d connections are still known", n)
+		}
+	})
+}
+
+// TestInbox: what comes while a user is away is there on return, once and in
+// order; all clients of the user know how far it was read.
+func TestInbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &hub.Options{Identify: byHeader})
+		inbox := hub.NewInbox(h, "inbox/{user}", room.Recoverable{Replay: 10})
+		var cursors []string
+		for _, body := range []string{"one", "two", "three"} {
+			r, err := inbox.Send(t.Context(), "ana", note.New(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cursors = append(cursors, r.Cursor)
+		}
+		phone, laptop, ben := dialAs(t, h, "ana"), dialAs(t, h, "ana"), dialAs(t, h, "ben")
+		for _, c := range []*hubtest.Client{phone, laptop} {
+			c.Join("inbox/ana", nil)
+			for _, want := range []string{"one", "two", "three"} {
+				if got := hubtest.Expect(c, note); got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			}
+		}
+		err := ben.TryJoin("inbox/ana", nil)
+		wantCode(t, err, message.Denied)
+		unread := func(want hub.Unread) {
+			t.Helper()
+			got, err := hubtest.Ask(phone, "inbox/ana", hub.InboxUnread, struct{}{})
+			if got != want || err != nil {
+				t.Errorf("unread %+v, %v, want %+v", got, err, want)
+			}
+		}
+		unread(hub.Unread{Count: 3})
+		phone.Send("inbox/ana", hub.InboxRead.New(hub.ReadMark{Cursor: cursors[1]}))
+		for _, c := range []*hubtest.Client{phone, laptop} {
+			if got := hubtest.Expect(c, hub.InboxRead); got.Cursor != cursors[1] {
+				t.Errorf("the mark is at %q, want %q", got.Cursor, cursors[1])
+			}
+		}
+		unread(hub.Unread{Count: 1, Cursor: cursors[1]})
+		_, err = phone.Request("inbox/ana", hub.InboxRead.New(hub.ReadMark{Cursor: "garbage"}))
+		wantCode(t, err, message.Invalid)
+		if err := h.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestAskAll: answers come as they are given; who gives none is named.
+func TestAskAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := chatHub(t, nil)
+		quick, slow, silent := hubtest.Dial(t, h), hubtest.Dial(t, h), hubtest.Dial(t, h)
+		hubtest.Answer(quick, sure, func(string) (bool, error) { return true, nil })
+		hubtest.Answer(slow, sure, func(string) (bool, error) {
+			<-time.After(time.Second)
+			return false, message.Errorf(message.Denied, "no")
+		})
+		for _, c := range []*hubtest.Client{quick, slow, silent} {
+			c.Join("chat/1", nil)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		var order []string
+		for a := range hub.AskAll(ctx, h.Members("chat/1"), sure, "go?") {
+			order = append(order, a.Peer.ID())
+			switch a.Peer.ID() {
+			case quick.ID():
+				if !a.Value || a.Err != nil {
+					t.Errorf("quick: %v, %v", a.Value, a.Err)
+				}
+			case slow.ID():
+				wantCode(t, a.Err, message.Denied)
+			default:
+				wantCode(t, a.Err, message.Timeout)
+			}
+		}
+		if want := []string{quick.ID(), slow.ID(), silent.ID()}; !slices.Equal(order, want) {
+			t.Errorf("answers of %v, want %v", order, want)
+		}
+		for range hub.AskAll(t.Context(), h.Members("chat/1"), sure, "again?") {
+			break // withdraws the rest, and leaves nothing behind
+		}
+	})
+}
