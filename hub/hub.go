@@ -65,14 +65,19 @@ type Hub struct {
 
 	everyone *room.Room
 	heart    heart
-	logs     *room.Logs // of recoverable rooms; nil: there are none
-	outcomes outcomes
+	history  history
 
 	mu       sync.Mutex
 	peers    map[string]*Peer
 	users    map[string]map[*Peer]struct{} // by user; anonymous peers are not in it
 	draining bool
 	running  sync.WaitGroup // a count for each goroutine of a peer
+}
+
+// history is what a hub has of its recoverable rooms.
+type history struct {
+	logs     *room.Logs // nil: there are no such rooms
+	outcomes outcomes
 }
 
 // New returns a hub. nil means the zero Options.

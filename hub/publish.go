@@ -146,7 +146,7 @@ func (p *Peer) settle(r *Request, in *inbound, result any) error {
 		return err
 	}
 	name, cursor := r.Room.Name(), r.published.receipt.Cursor
-	p.hub.outcomes.add(p.outcomeKey(r), outcome{sum: sum(r.Type, in.content), result: content, cursor: cursor})
+	p.hub.history.outcomes.add(p.outcomeKey(r), outcome{sum: sum(r.Type, in.content), result: content, cursor: cursor})
 	key := answerKey{name, r.ID}
 	if r.published.receipt.Duplicate {
 		p.answers.forget(key)
@@ -255,7 +255,7 @@ func (p *Peer) again(r *Request, typ []byte, in *inbound) bool {
 	if r.ID == "" || r.match.Value().window == 0 {
 		return false
 	}
-	o := p.hub.outcomes.get(p.outcomeKey(r), r.match.Value().window)
+	o := p.hub.history.outcomes.get(p.outcomeKey(r), r.match.Value().window)
 	switch {
 	case o == nil:
 		return false

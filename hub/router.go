@@ -173,21 +173,21 @@ func (s *Scope) String() string {
 
 // keep returns the logs of the hub's recoverable rooms.
 func (h *Hub) keep() *room.Logs {
-	if h.logs == nil {
+	if h.history.logs == nil {
 		if h.opts.Engine == nil {
 			h.opts.Engine = memory.New(nil)
 		}
-		h.logs = room.NewLogs(h.opts.Engine)
+		h.history.logs = room.NewLogs(h.opts.Engine)
 	}
-	return h.logs
+	return h.history.logs
 }
 
 // startLogs starts the engine, if there is one and nobody has.
 func (h *Hub) startLogs(ctx context.Context) error {
-	if h.logs == nil {
+	if h.history.logs == nil {
 		return nil
 	}
-	err := h.logs.Start(ctx)
+	err := h.history.logs.Start(ctx)
 	if err != nil {
 		h.opts.Log.Error("hubbub: the engine does not start", "error", err)
 	}

@@ -69,12 +69,12 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 
 // closeLogs ends what the hub has started of its engine.
 func (h *Hub) closeLogs() {
-	if h.logs == nil {
+	if h.history.logs == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := h.logs.Close(ctx); err != nil {
+	if err := h.history.logs.Close(ctx); err != nil {
 		h.opts.Log.Error("hubbub: the engine does not close", "error", err)
 	}
 }
