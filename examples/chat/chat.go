@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/hubbub-go/hubbub/hub"
@@ -33,9 +34,32 @@ const (
 func (p *person) Validate() error {
 	p.Name = strings.TrimSpace(p.Name)
 	if n := utf8.RuneCountInString(p.Name); n < 1 || n > 32 {
-		return &message.Error{Code: message.Invalid, Message: "a name has 1 to 32 characters", Field: "content.name"}
+		return wrongName("a name has 1 to 32 characters")
+	}
+	if strings.ContainsFunc(p.Name, steers) {
+		return wrongName("a name has no control characters")
+	}
+	if !strings.ContainsFunc(p.Name, visible) {
+		return wrongName("a name can be seen")
 	}
 	return nil
+}
+
+func wrongName(why string) error {
+	return &message.Error{Code: message.Invalid, Message: why, Field: "content.name"}
+}
+
+// steers reports whether r changes how the text around it is shown.
+func steers(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+}
+
+// visible reports whether r shows by itself, unlike spaces, joiners, marks and
+// fillers, which may stand beside such a one.
+func visible(r rune) bool {
+	const blankBraille = '\u2800'
+	return unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S) &&
+		!unicode.In(r, unicode.Other_Default_Ignorable_Code_Point) && r != blankBraille
 }
 
 // Validate refuses empty and endless texts.
@@ -57,13 +81,21 @@ func newChat(opts *hub.Options) *hub.Hub {
 	return h
 }
 
-// enter admits who has a name, and shows it to the others.
+// enter admits who has a name, and shows it to the others. The first one counts in
+// every room, as long as the connection lasts: what was said in one room must not
+// turn into the words of another name because its author went to a second room.
 func enter(_ context.Context, r *hub.Request) (any, error) {
 	var p person
 	if err := r.Decode(&p); err != nil {
 		return nil, err
 	}
-	*hub.State[person](r.Peer) = p
+	me := hub.State[person](r.Peer)
+	if me.Name == "" {
+		*me = p
+	}
+	if p != *me {
+		return nil, wrongName("you are " + me.Name + " already; connect anew to change that")
+	}
 	return p, nil
 }
 

@@ -49,6 +49,51 @@ func TestChatRefuses(t *testing.T) {
 	})
 }
 
+// Whoever enters a second room keeps the name of the first.
+func TestOneNameForAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newChat(nil)
+		ada, bob := hubtest.Dial(t, h), hubtest.Dial(t, h)
+		bob.Join("chat/lounge", person{"Bob"})
+		ada.Join("chat/lounge", person{"Ada"})
+		bob.ExpectType("joined")
+		var e *message.Error
+		if err := ada.TryJoin("chat/workshop", person{"Bob"}); !errors.As(err, &e) || e.Code != message.Invalid || e.Field != "content.name" {
+			t.Fatal(err)
+		}
+		ada.Join("chat/workshop", person{" Ada "})
+		ada.Send("chat/lounge", sayKind.New(text{Body: "hello"}))
+		if got := hubtest.Expect(bob, sayKind); got.Name != "Ada" {
+			t.Fatalf("%+v", got)
+		}
+		ada.Leave("chat/lounge")
+		ada.Leave("chat/workshop")
+		if err := ada.TryJoin("chat/lounge", person{"Bob"}); !errors.As(err, &e) {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestNames(t *testing.T) {
+	for _, name := range []string{
+		"Ada", " Ada Lovelace ", "李", "Müller-Lüdenscheidt", "e\u0301", "محمد", "می\u200cخواهم", "👩\u200d💻", "!", "7",
+	} {
+		if err := (&person{name}).Validate(); err != nil {
+			t.Errorf("%+q: %v", name, err)
+		}
+	}
+	for _, name := range []string{
+		"", "  ", strings.Repeat("a", 33),
+		"\u200b", "\u200b\u202e", "\u200d\u2060\ufeff", "\u00ad", "\u0301", "\ufe0f", "\u3164", "\u115f \u1160", "\uffa0", "\u2800", "\u034f", "\ue000", "\U000e0041",
+		"A\nB", "A\x00", "A\x7f", "A\u0085B", "\u202eadA", "A\u2066B", "A\u200fB", "A\u061cB", "A\u2028B", "A\u2029B",
+	} {
+		var e *message.Error
+		if err := (&person{name}).Validate(); !errors.As(err, &e) || e.Code != message.Invalid || e.Field != "content.name" {
+			t.Errorf("%+q: %v", name, err)
+		}
+	}
+}
+
 func TestPageIsServed(t *testing.T) {
 	w := httptest.NewRecorder()
 	routes(newChat(nil)).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
