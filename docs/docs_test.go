@@ -1,0 +1,146 @@
+// Package docs_test keeps what the documentation shows and cites true: every Go
+// snippet is code that is compiled and run here or in an example.
+package docs_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/hubbub-go/hubbub/hub"
+	"github.com/hubbub-go/hubbub/hubtest"
+)
+
+var update = flag.Bool("update", false, "write the code into the documentation")
+
+var (
+	fence = regexp.MustCompile("(?ms)^(?:<!-- (\\S+?)(?:: (\\S+))? -->\n)?```(\\w+)\n(.*?)^```\n")
+	cited = regexp.MustCompile("`([a-z0-9/]+/[a-z0-9_]+_test\\.go|(?:hub|internal)/[a-z0-9]+)`")
+)
+
+// TestSnippets compares the code in README and guide with the file that the
+// comment above it names. One without such a comment would be compiled by nobody.
+func TestSnippets(t *testing.T) {
+	for _, doc := range []string{"README.md", "docs/guide.md"} {
+		text := read(t, doc)
+		next := fence.ReplaceAllStringFunc(text, func(block string) string {
+			m := fence.FindStringSubmatch(block)
+			file, region, lang, shown := m[1], m[2], m[3], m[4]
+			if file == "" {
+				if lang == "go" {
+					t.Errorf("%s: no comment says where this is from:\n%s", doc, shown)
+				}
+				return block
+			}
+			code := read(t, file)
+			if region != "" {
+				var err error
+				if code, err = cut(code, region); err != nil {
+					t.Errorf("%s: %s: %v", doc, file, err)
+					return block
+				}
+			}
+			if shown != code && !*update {
+				t.Errorf("%s: %s %s is not what the file has; run go test ./docs -update", doc, file, region)
+			}
+			return strings.TrimSuffix(block, shown+"```\n") + code + "```\n"
+		})
+		if *update && next != text {
+			if err := os.WriteFile(path.Join("..", doc), []byte(next), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestCitations looks for the tests that docs/security.md names.
+func TestCitations(t *testing.T) {
+	all := cited.FindAllStringSubmatch(read(t, "docs/security.md"), -1)
+	if len(all) < 20 {
+		t.Fatalf("found only %d", len(all))
+	}
+	for _, m := range all {
+		if _, err := os.Stat(path.Join("..", m[1])); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(path.Join("..", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// cut returns the lines between //doc:region and //doc:end, without the
+// indentation that they have in common with these.
+func cut(code, region string) (string, error) {
+	begin := regexp.MustCompile(`(?m)^(\t*)//doc:` + regexp.QuoteMeta(region) + "\n")
+	at := begin.FindStringSubmatchIndex(code)
+	if at == nil {
+		return "", fmt.Errorf("there is no //doc:%s", region)
+	}
+	indent, rest := code[at[2]:at[3]], code[at[1]:]
+	part, _, ok := strings.Cut("\n"+rest, "\n"+indent+"//doc:end\n")
+	if !ok {
+		return "", fmt.Errorf("//doc:%s has no end", region)
+	}
+	part = strings.ReplaceAll(part, "\n"+indent, "\n")
+	return strings.Trim(part, "\n") + "\n", nil
+}
+
+func TestCut(t *testing.T) {
+	code := "a\n\t//doc:one\n\tb {\n\n\t\tc\n\t}\n\t//doc:end\n//doc:two\nd\n\n//doc:end\n//doc:three\ne\n"
+	for region, want := range map[string]string{"one": "b {\n\n\tc\n}\n", "two": "d\n", "three": "", "four": ""} {
+		if got, err := cut(code, region); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", region, got, err)
+		}
+	}
+}
+
+// TestGuide runs the guide's code.
+func TestGuide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hub.New(&hub.Options{Identify: users})
+		chat := rooms(h)
+		handlers(h, chat)
+		addGames(h)
+		c, err := hubtest.DialRequest(t, h, httptest.NewRequest("GET", "/?user=1", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.TryJoin("chat/2", nil); err == nil {
+			t.Fatal("joined a room of others")
+		}
+		c.Join("chat/1", nil)
+		c.Join("game/1", nil)
+		c.Send("game/1", Move.New(Step{X: 1, Y: 2}))
+		if got := hubtest.Expect(c, Move); got != (Step{X: 1, Y: 2}) {
+			t.Fatal(got)
+		}
+		if _, err := hubtest.Ask(c, "chat/1", History, Page{}); err != nil {
+			t.Fatal(err)
+		}
+		c.ExpectNone()
+	})
+}
+
+func TestServeEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	h := hub.New(nil)
+	if err := serve(ctx, &http.Server{Addr: "127.0.0.1:0", Handler: h}, h); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,110 @@
+package docs_test
+
+//doc:imports
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/hubbub-go/hubbub/hub"
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+)
+
+//doc:end
+
+//doc:kinds
+type Text struct {
+	Body string `json:"body"`
+}
+
+type Page struct {
+	Before time.Time `json:"before"`
+	Most   int       `json:"most"`
+}
+
+const (
+	Say     message.Kind[Text]         = "chat.say"     // one way
+	History message.Call[Page, []Text] = "chat.history" // with an answer
+)
+
+//doc:end
+
+const Seen message.Kind[time.Time] = "seen"
+
+type Public struct {
+	Name string `json:"name"`
+}
+
+func seen(context.Context, *hub.Request, time.Time) error      { return nil }
+func say(ctx context.Context, r *hub.Request, in Text) error   { return r.Others(ctx, Say.New(in)) }
+func page(context.Context, *hub.Request, Page) ([]Text, error) { return nil, nil }
+func rest(context.Context, *hub.Request) (any, error)          { return "no handler", nil }
+func mayRead(_ context.Context, user, room string) bool        { return user == room }
+func users(r *http.Request) (string, error)                    { return r.URL.Query().Get("user"), nil }
+
+func handlers(h *hub.Hub, chat *hub.Scope) {
+	//doc:handlers
+	hub.On(h, Seen, seen)          // messages of every room and of none
+	hub.On(chat, Say, say)         // messages to the rooms of one pattern
+	hub.Reply(chat, History, page) // the value is the answer
+	hub.OnRest(h, rest)            // everything that has no handler of its own
+	//doc:end
+}
+
+func rooms(h *hub.Hub) *hub.Scope {
+	//doc:rooms
+	chat := h.Rooms("chat/{id}", &hub.Rule{
+		Join: func(ctx context.Context, r *hub.Request) (any, error) {
+			if !mayRead(ctx, r.Peer.User(), r.Var("id")) {
+				return nil, message.Errorf(message.Denied, "members only")
+			}
+			return Public{Name: r.Peer.User()}, nil // what fellow members see
+		},
+		Presence: true,
+		Policy:   message.DropOldest,
+	})
+	//doc:end
+	return chat
+}
+
+//doc:state
+type Step struct{ X, Y int }
+
+const Move message.Kind[Step] = "game.move"
+
+type Game struct{ x, y int }
+
+func (g *Game) move(ctx context.Context, r *hub.Request, s Step) error {
+	g.x, g.y = g.x+s.X, g.y+s.Y // no lock
+	return r.All(ctx, Move.New(Step{g.x, g.y}))
+}
+
+func addGames(h *hub.Hub) {
+	games := hub.RoomsOf(h, "game/{id}", nil, func(context.Context, *room.Room) (*Game, error) {
+		return &Game{}, nil
+	})
+	hub.OnRoom(games, Move, (*Game).move)
+}
+
+//doc:end
+
+//doc:ending
+
+// serve runs srv until ctx ends, which may be that of signal.NotifyContext.
+func serve(ctx context.Context, srv *http.Server, h *hub.Hub) error {
+	failed := make(chan error, 1)
+	go func() { failed <- srv.ListenAndServe() }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	end, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	err := h.Shutdown(end)                     // first: clients are told when to come back, a few at a time
+	return errors.Join(err, srv.Shutdown(end)) // net/http knows nothing of open WebSockets
+}
+
+//doc:end
