@@ -23,8 +23,7 @@ const work message.Kind[string] = "work"
 func code(t *testing.T, c *hubtest.Client, content string) message.Code {
 	t.Helper()
 	_, err := c.Request("", work.New(content))
-	var e *message.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*message.Error](err); ok {
 		return e.Code
 	}
 	return ""

@@ -48,10 +48,10 @@ func (n *node) begin(t engine.Topic) *seen {
 		n.seen[t] = s
 	}
 	if s.inside {
-		n.complain("two calls of the sink at a time for %+q", t)
+		n.complainf("two calls of the sink at a time for %+q", t)
 	}
 	if n.closed {
-		n.complain("a call of the sink after Close for %+q", t)
+		n.complainf("a call of the sink after Close for %+q", t)
 	}
 	s.inside = true
 	return s
@@ -66,8 +66,8 @@ func (n *node) end(s *seen, note func()) {
 	n.changed = make(chan struct{})
 }
 
-// complain keeps the first complaint. n.mu is held.
-func (n *node) complain(format string, args ...any) {
+// complainf keeps the first complaint. n.mu is held.
+func (n *node) complainf(format string, args ...any) {
 	if n.broken == "" {
 		n.broken = fmt.Sprintf(format, args...)
 	}
@@ -96,7 +96,7 @@ func (n *node) Entry(t engine.Topic, e engine.Entry) {
 	s := n.begin(t)
 	n.end(s, func() {
 		if e.Tag != engine.TagOf(e.ID) {
-			n.complain("an entry's tag is not that of its id")
+			n.complainf("an entry's tag is not that of its id")
 		}
 		s.entries = append(s.entries, e)
 	})
@@ -107,7 +107,7 @@ func (n *node) Link(up bool, _ func(engine.Topic) bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
-		n.complain("a call of Link after Close")
+		n.complainf("a call of Link after Close")
 	}
 	n.links = append(n.links, up)
 	close(n.changed)
@@ -215,7 +215,7 @@ func (n *node) start(ctx context.Context, t engine.Topic, r engine.Record) <-cha
 		default:
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			n.complain("an append was answered twice")
+			n.complainf("an append was answered twice")
 		}
 	})
 	return answered

@@ -5,6 +5,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,7 +172,7 @@ func (e *Engine) Subscribe(ctx context.Context, ts ...engine.Topic) error {
 		}
 		in := &interest{engine: e}
 		e.topics[t] = in
-		t.interests = append(t.interests[:len(t.interests):len(t.interests)], in) // events share the old slice
+		t.interests = append(slices.Clip(t.interests), in) // events share the old slice
 		if t.log != nil && t.log.shelf == empty {
 			n.shelve(t, nowhere)
 		}

@@ -112,8 +112,8 @@ func (w *world) run() {
 	}
 }
 
-// note keeps what happens, to be shown for one seed.
-func (w *world) note(format string, args ...any) {
+// notef keeps what happens, to be shown for one seed.
+func (w *world) notef(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if *seed != 0 {
@@ -121,7 +121,7 @@ func (w *world) note(format string, args ...any) {
 	}
 }
 
-func (w *world) fail(format string, args ...any) {
+func (w *world) failf(format string, args ...any) {
 	w.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -146,7 +146,7 @@ func (w *world) step() {
 		n.bad(w.rnd.IntN(60))
 	case w.calm:
 	case k < 93:
-		w.note("cut %v", !n.cut)
+		w.notef("cut %v", !n.cut)
 		n.cut = !n.cut
 		n.Cut(n.cut)
 	case k < 95:
@@ -167,7 +167,7 @@ func (w *world) append() {
 	binary.BigEndian.PutUint64(id[8:], w.seed)
 	w.writer.Append(w.Context(), w.room, engine.Record{ID: id, Data: id[:8]}, func(a engine.Ack, err error) {
 		if err != nil {
-			w.fail("append: %v", err)
+			w.failf("append: %v", err)
 			return
 		}
 		s := stored{at: w.nodes[0].out(a.Position)}
@@ -176,7 +176,7 @@ func (w *world) append() {
 		}
 		w.log = append(w.log, s)
 		w.all[id] = s
-		w.note("append %d at %d", w.ids, s.at.Offset)
+		w.notef("append %d at %d", w.ids, s.at.Offset)
 	})
 }
 
@@ -199,16 +199,16 @@ func (w *world) broker(change func()) {
 func (w *world) lose(newest int) {
 	p, err := w.writer.Read(w.Context(), w.room, engine.Position{}, 1000)
 	if err != nil {
-		w.fail("read: %v", err)
+		w.failf("read: %v", err)
 	}
 	newest = min(newest, len(p.Entries))
-	w.note("lose %d", newest)
+	w.notef("lose %d", newest)
 	w.network.Truncate(w.room, newest)
 	w.log = w.log[:len(w.log)-newest]
 }
 
 func (w *world) reset() {
-	w.note("reset")
+	w.notef("reset")
 	w.network.Reset(w.room)
 	w.log = nil
 }
@@ -220,7 +220,7 @@ func (w *world) heal() {
 		n.cut = false
 		n.Cut(false)
 	}
-	w.note("healed")
+	w.notef("healed")
 	w.append()
 	<-time.After(3 * time.Minute)
 	for _, c := range w.clients {
@@ -257,7 +257,7 @@ func (c *client) leave() {
 	c.at.remove(c)
 	c.at.feeds.Release(c.joined)
 	c.at = nil
-	c.note("a client leaves with %v", c.place().Offset)
+	c.notef("a client leaves with %v", c.place().Offset)
 }
 
 func (c *client) come(n *node) {
@@ -288,7 +288,7 @@ func (c *client) come(n *node) {
 	}
 	<-done
 	c.at, c.joined = n, f
-	c.note("a client comes")
+	c.notef("a client comes")
 }
 
 // place is up to where the client has processed; nil: it was never in.
@@ -303,9 +303,9 @@ func (c *client) take(ev event) {
 	defer c.mu.Unlock()
 	c.events = append(c.events, ev)
 	if ev.entry != nil {
-		c.note("%p: entry %s", c, show(ev.entry.Position))
+		c.notef("%p: entry %s", c, show(ev.entry.Position))
 	} else {
-		c.note("%p: at %s %s", c, show(ev.to), ev.reason)
+		c.notef("%p: at %s %s", c, show(ev.to), ev.reason)
 	}
 	at := ev.to
 	if ev.entry != nil {
@@ -317,7 +317,7 @@ func (c *client) take(ev event) {
 // verify holds what the client saw against the model.
 func (c *client) verify() {
 	if c.at == nil {
-		c.fail("a client cannot come in")
+		c.failf("a client cannot come in")
 		return
 	}
 	var last engine.Position
@@ -332,7 +332,7 @@ func (c *client) verify() {
 			}
 		case ev.entry == nil:
 			if ev.to != last && (ev.to.Epoch != last.Epoch || ev.to.Tag != 0 && last.Tag != 0 || ev.to.Offset < last.Offset) {
-				c.fail("a client that was at %v is joined at %v", show(last), show(ev.to))
+				c.failf("a client that was at %v is joined at %v", show(last), show(ev.to))
 			}
 			if last.Tag == 0 {
 				last = ev.to
@@ -341,13 +341,13 @@ func (c *client) verify() {
 			s, ok := c.all[ev.entry.ID]
 			switch {
 			case !ok:
-				c.fail("an entry out of nothing: %v", show(ev.entry.Position))
+				c.failf("an entry out of nothing: %v", show(ev.entry.Position))
 			case seen[ev.entry.ID]:
-				c.fail("twice: %v", show(s.at))
+				c.failf("twice: %v", show(s.at))
 			case s.at != ev.entry.Position:
-				c.fail("%v came as %v", show(s.at), show(ev.entry.Position))
+				c.failf("%v came as %v", show(s.at), show(ev.entry.Position))
 			case last.Tag != 0 && s.before != last, last.Tag == 0 && (s.at.Epoch != last.Epoch || s.before.Offset > last.Offset || s.at.Offset <= last.Offset):
-				c.fail("%v came after %v, before it is %v", show(s.at), show(last), show(s.before))
+				c.failf("%v came after %v, before it is %v", show(s.at), show(last), show(s.before))
 			}
 			seen[ev.entry.ID] = true
 			last = s.at
@@ -355,7 +355,7 @@ func (c *client) verify() {
 	}
 	head := c.log[len(c.log)-1].at
 	if last != head && (last.Epoch != head.Epoch || last.Tag != 0 || last.Offset < head.Offset) {
-		c.fail("a client ends at %v, the log at %v", show(last), show(head))
+		c.failf("a client ends at %v, the log at %v", show(last), show(head))
 	}
 }
 
@@ -393,7 +393,7 @@ func (n *node) bad(percent int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.badness = percent
-	n.world.note("bad %d", percent)
+	n.world.notef("bad %d", percent)
 }
 
 // chance is true as often as things are bad.
@@ -420,9 +420,9 @@ func (n *node) Entry(e engine.Entry) { n.tell(event{entry: &e}) }
 
 // Gap implements feed.Out.
 func (n *node) Gap(g feed.Gap) {
-	n.world.note("gap %s", g.Reason)
+	n.world.notef("gap %s", g.Reason)
 	if n.world.calm {
-		n.world.fail("a gap where nothing happened: %v", g)
+		n.world.failf("a gap where nothing happened: %v", g)
 	}
 	n.tell(event{reason: g.Reason, to: g.To})
 }

@@ -6,7 +6,9 @@
 package pattern
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -53,7 +55,7 @@ func (m Match[T]) Var(name string) string {
 // Add adds a pattern. The error says what is wrong with it.
 func (s *Set[T]) Add(pattern string, value T) error {
 	if pattern == "" {
-		return fmt.Errorf("the room pattern is empty; {room...} matches every name")
+		return errors.New("the room pattern is empty; {room...} matches every name")
 	}
 	l := &leaf[T]{pattern: pattern, value: value}
 	at := &s.root
@@ -68,10 +70,8 @@ func (s *Set[T]) Add(pattern string, value T) error {
 		case all && more:
 			return fmt.Errorf("in the room pattern %q something follows %s", pattern, segment)
 		case name != "":
-			for _, n := range l.names {
-				if n == name {
-					return fmt.Errorf("the room pattern %q has {%s} twice", pattern, name)
-				}
+			if slices.Contains(l.names, name) {
+				return fmt.Errorf("the room pattern %q has {%s} twice", pattern, name)
 			}
 			l.names = append(l.names, name)
 		}
