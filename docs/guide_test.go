@@ -63,7 +63,7 @@ func rooms(h *hub.Hub) *hub.Scope {
 			return Public{Name: r.Peer.User()}, nil // what fellow members see
 		},
 		Presence: true,
-		Policy:   message.DropOldest,
+		Delivery: room.Ephemeral{Slow: message.DropOldest},
 	})
 	//doc:end
 	return chat
