@@ -31,6 +31,7 @@ type Envelope struct {
 	Content   Raw // as it travels; New keeps a Go value instead
 
 	value    any
+	key      string
 	volatile bool
 }
 
@@ -48,6 +49,13 @@ func (e Envelope) Volatile() Envelope {
 
 // IsVolatile reports whether Volatile made e.
 func (e Envelope) IsVolatile() bool { return e.volatile }
+
+// Keyed returns a copy that, in rooms which keep the latest message of each key,
+// replaces the one before with the same key. A key has at most 256 bytes.
+func (e Envelope) Keyed(key string) Envelope {
+	e.key = key
+	return e
+}
 
 // Decode reads one message: a text message, which is the envelope as JSON, or a
 // binary one, which is the envelope without content, a newline, and the content's
@@ -85,7 +93,7 @@ func Decode(data []byte, binary bool) (Envelope, error) {
 // Encode makes the frame of e that is shared by all who get it. A Timestamp that
 // is zero becomes now; a nil codec is JSON; policy says what happens to the
 // frame at a receiver that is too slow. An error says that the content cannot be
-// encoded, or that the type or room breaks the protocol's limits.
+// encoded, or that the type, the room, the id or the key breaks its limits.
 func Encode(e Envelope, codec Codec, policy Policy) (*Frame, error) {
 	if err := e.check(); err != nil {
 		return nil, err
@@ -97,16 +105,22 @@ func Encode(e Envelope, codec Codec, policy Policy) (*Frame, error) {
 	if e.volatile {
 		policy = Volatile
 	}
-	return &Frame{buf: e.append(content), room: e.Room, policy: policy, binary: content.Binary}, nil
+	return &Frame{buf: e.append(content), room: e.Room, key: e.key, policy: policy, binary: content.Binary}, nil
 }
 
-// check applies the protocol's limits to what applications choose.
+// maxKey is the size of the longest key, in bytes.
+const maxKey = 256
+
+// check applies the limits to what applications choose.
 func (e *Envelope) check() error {
 	if err := envelope.CheckName("type", e.Type, envelope.MaxType); err != nil {
 		return fmt.Errorf("message: %w", err)
 	}
 	if len(e.Room) > envelope.MaxRoom || len(e.ID) > envelope.MaxID || !utf8.ValidString(e.Type) {
 		return fmt.Errorf("message: %q: the room, the id or the type breaks the limits of the protocol", e.Type)
+	}
+	if len(e.key) > maxKey {
+		return fmt.Errorf("message: %q: the key has %d bytes, allowed are %d", e.Type, len(e.key), maxKey)
 	}
 	return nil
 }

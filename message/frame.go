@@ -19,20 +19,21 @@ const (
 	// DropOldest throws away the oldest pending messages of the same room once
 	// half of the hard limit is pending.
 	DropOldest
-	// LatestOnly keeps one pending message of the room, the newest.
+	// LatestOnly keeps one pending message of the room, the newest; of messages
+	// that are Envelope.Keyed, one for each key.
 	LatestOnly
 	// Volatile throws a message away for every receiver that cannot take it at
 	// once. Envelope.Volatile asks for it for one message.
 	Volatile
-	// CatchUp refuses what a slow receiver cannot take, with ErrBehind: it is in a
-	// log, and can be sent when the receiver has taken what was pending. Rooms with
-	// a history use it.
+	// CatchUp is for rooms that keep a log: once half of the hard limit is
+	// pending, the connection refuses the message with ErrBehind, and the sender
+	// reads from the log later what was refused.
 	CatchUp
 )
 
-// ErrBehind says that a receiver did not get a frame with the policy CatchUp, as
-// too much was pending.
-var ErrBehind = errors.New("message: the receiver is behind")
+// ErrBehind is returned for a message of the policy CatchUp that was not queued.
+// The connection lives.
+var ErrBehind = errors.New("message: the receiver is behind; it can be caught up when Conn.Drained says so")
 
 // Variant names one encoding of a frame.
 type Variant uint8
@@ -54,11 +55,12 @@ const headroom = 10
 type Frame struct {
 	buf    []byte // headroom, then the payload
 	room   string
+	key    string
 	policy Policy
 	binary bool
 
+	taken   bool       // one of the encodings has the headroom
 	mu      sync.Mutex // held while an encoding is made
-	taken   bool       // one of them has the headroom
 	made    [variants]atomic.Bool
 	encoded [variants][]byte
 }
@@ -72,6 +74,9 @@ func (f *Frame) Binary() bool { return f.binary }
 
 // Room is the room the frame comes from, or "".
 func (f *Frame) Room() string { return f.room }
+
+// Key is what Envelope.Keyed was given, or "".
+func (f *Frame) Key() string { return f.key }
 
 // Policy is what a slow receiver's connection does with the frame.
 func (f *Frame) Policy() Policy { return f.policy }

@@ -57,6 +57,7 @@ func TestEncodeRefuses(t *testing.T) {
 		"bad UTF-8 inside": message.New("a", message.Raw{Data: []byte("\"\xff\"")}),
 		"long room":        {Type: "a", Room: strings.Repeat("r", 257)},
 		"long id":          {Type: "a", ID: strings.Repeat("i", 65)},
+		"long key":         message.New("a", 1).Keyed(strings.Repeat("k", 257)),
 	} {
 		if f, err := message.Encode(e, nil, message.Disconnect); err == nil {
 			t.Errorf("%s: encoded as %q", name, f.Payload())
@@ -152,10 +153,15 @@ func TestFrameSaysWhatItIs(t *testing.T) {
 		{plain.Volatile(), message.DropOldest, message.Volatile, false},
 		{message.New("b", []byte("x")), message.LatestOnly, message.LatestOnly, true},
 	} {
-		f, err := message.Encode(tt.e, nil, tt.given)
-		if err != nil || f.Policy() != tt.policy || f.Binary() != tt.binary || f.Room() != tt.e.Room {
-			t.Errorf("%+v became %+v, %v", tt.e, f, err)
+		for _, key := range []string{"", "k", strings.Repeat("k", 256)} {
+			f, err := message.Encode(tt.e.Keyed(key), nil, tt.given)
+			if err != nil || f.Policy() != tt.policy || f.Binary() != tt.binary || f.Room() != tt.e.Room || f.Key() != key {
+				t.Errorf("%+v became %+v, %v", tt.e, f, err)
+			}
 		}
+	}
+	if f := encode(t, plain.Keyed("k")); bytes.Contains(f.Payload(), []byte(`"k"`)) {
+		t.Errorf("a key is not sent: %s", f.Payload())
 	}
 	if f := encode(t, plain); f.Policy() != message.Disconnect {
 		t.Error("Volatile has changed the envelope that it was called on")

@@ -18,9 +18,12 @@ type model struct {
 type entry struct {
 	item   queue.Item
 	room   string
+	key    string
 	policy message.Policy
 	own    bool // of the connection: no policy touches it
 }
+
+func (e entry) cost() int { return len(e.item.Bytes) + queue.Overhead }
 
 func (m *model) size() (n int) {
 	for _, e := range m.items {
@@ -28,6 +31,8 @@ func (m *model) size() (n int) {
 	}
 	return n
 }
+
+func (m *model) held() int { return m.size() + len(m.items)*queue.Overhead }
 
 // remove takes out the i-th item as lost.
 func (m *model) remove(i int) {
@@ -38,7 +43,7 @@ func (m *model) remove(i int) {
 // pending is the place of the first item that the policy of e could touch, or -1.
 func (m *model) pending(e entry) int {
 	for i, p := range m.items {
-		if !e.own && !p.own && p.policy == e.policy && p.room == e.room {
+		if !e.own && !p.own && p.policy == e.policy && p.room == e.room && (e.policy != message.LatestOnly || p.key == e.key) {
 			return i
 		}
 	}
@@ -46,32 +51,36 @@ func (m *model) pending(e entry) int {
 }
 
 func (m *model) push(e entry, hard int, busy bool) queue.Verdict {
-	n := len(e.item.Bytes)
-	crowded := len(m.items) > 0 && m.size()+n > hard/2
+	crowded := len(m.items) > 0 && m.held()+e.cost() > hard/2
 	i := m.pending(e)
 	switch {
 	case e.own:
 	case e.policy == message.Volatile && (busy || crowded):
 		m.lost++
 		return queue.Dropped
+	case e.policy == message.CatchUp && crowded:
+		return queue.Behind
 	case e.policy == message.LatestOnly && i >= 0:
-		if m.size()-len(m.items[i].item.Bytes)+n > hard {
-			return queue.Overflow
-		}
-		m.items[i] = e
-		m.lost++
-		return queue.Queued
+		m.remove(i)
 	case e.policy == message.DropOldest && crowded:
-		for need := m.size() + n - hard/4; need > 0 && i >= 0; i = m.pending(e) {
-			need -= len(m.items[i].item.Bytes)
+		for need := m.held() + e.cost() - hard/4; need > 0 && i >= 0; i = m.pending(e) {
+			need -= m.items[i].cost()
 			m.remove(i)
 		}
 	}
-	if m.size()+n > hard {
+	if len(m.items) > 0 && m.held()+e.cost() > hard+m.exempt(hard) {
 		return queue.Overflow
 	}
 	m.items = append(m.items, e)
 	return queue.Queued
+}
+
+// exempt is what the first item counts if it is over the limit all alone.
+func (m *model) exempt(hard int) int {
+	if len(m.items) > 0 && m.items[0].cost() > hard {
+		return m.items[0].cost()
+	}
+	return 0
 }
 
 // take is what fits into most bytes, but one item at least.
@@ -83,33 +92,44 @@ func (m *model) take(most int) (out []byte) {
 	return out
 }
 
+// draw makes up an item: of a few keys, and of enough for an index.
+func draw(t *rapid.T, serial byte) entry {
+	e := entry{
+		room:   rapid.SampledFrom([]string{"a", "a", "b", ""}).Draw(t, "room"),
+		policy: rapid.SampledFrom([]message.Policy{0, 1, 2, 2, 2, 2, 3, 4}).Draw(t, "policy"),
+		own:    rapid.IntRange(0, 9).Draw(t, "own") == 0,
+	}
+	if rapid.Bool().Draw(t, "keyed") {
+		e.key = string(rune('A' + rapid.IntRange(0, 30).Draw(t, "key")))
+	}
+	size := rapid.SampledFrom([]int{1, 7, 7, 30, 30, 60, 60, 60, 2000}).Draw(t, "size")
+	e.item.Bytes = bytes.Repeat([]byte{serial}, size)
+	if !e.own {
+		e.item.Frame = keyed(t, e.room, e.key, e.policy)
+	}
+	return e
+}
+
 // Whatever is done to a queue, it is what the model is: the same items in the
 // same order, the same size, which never passes the limit, and the same losses.
 func TestModel(t *testing.T) {
-	policies := []message.Policy{message.Disconnect, message.DropOldest, message.LatestOnly, message.Volatile}
 	rapid.Check(t, func(t *rapid.T) {
 		var q queue.Queue
 		var m model
-		hard := rapid.IntRange(20, 200).Draw(t, "hard")
-		most := rapid.IntRange(1, 60).Draw(t, "most")
+		hard := queue.Overhead * rapid.SampledFrom([]int{0, 2, 10, 40, 200}).Draw(t, "hard")
+		most := rapid.SampledFrom([]int{1, 60, 300}).Draw(t, "most")
 		buf := make([]byte, 0, most)
 		serial := byte(0)
 		t.Repeat(map[string]func(*rapid.T){
 			"push": func(t *rapid.T) {
-				serial++
-				e := entry{
-					item:   queue.Item{Bytes: bytes.Repeat([]byte{serial}, rapid.IntRange(1, 60).Draw(t, "size"))},
-					room:   rapid.SampledFrom([]string{"a", "b", ""}).Draw(t, "room"),
-					policy: rapid.SampledFrom(policies).Draw(t, "policy"),
-					own:    rapid.IntRange(0, 9).Draw(t, "own") == 0,
-				}
-				if !e.own {
-					e.item.Frame = frame(t, e.room, e.policy)
-				}
-				busy := rapid.Bool().Draw(t, "busy")
-				want := m.push(e, hard, busy)
-				if got := q.Push(e.item, hard, busy); got != want {
-					t.Fatalf("Push says %v, want %v", got, want)
+				for range rapid.SampledFrom([]int{1, 3, 30}).Draw(t, "burst") {
+					serial++
+					e := draw(t, serial)
+					busy := rapid.Bool().Draw(t, "busy")
+					want := m.push(e, hard, busy)
+					if got := q.Push(e.item, hard, busy); got != want {
+						t.Fatalf("Push says %v, want %v", got, want)
+					}
 				}
 			},
 			"pop": func(t *rapid.T) {
@@ -129,15 +149,23 @@ func TestModel(t *testing.T) {
 					t.Fatalf("Take gives %v, want %v", got, want)
 				}
 			},
-			"trim":  func(*rapid.T) { q.Trim() },
-			"clear": func(*rapid.T) { q.Clear(); m.items = nil },
+			"trim": func(*rapid.T) { q.Trim() },
+			"clear": func(t *rapid.T) {
+				if rapid.IntRange(0, 9).Draw(t, "really") == 0 { // or it would never get long
+					q.Clear()
+					m.items = nil
+				}
+			},
 			"": func(t *rapid.T) {
 				if q.Size() != m.size() || q.Empty() != (len(m.items) == 0) || q.Lost() != m.lost {
 					t.Fatalf("%d bytes, empty %v, %d lost; want %d bytes, %d items, %d lost",
 						q.Size(), q.Empty(), q.Lost(), m.size(), len(m.items), m.lost)
 				}
-				if q.Size() > hard {
-					t.Fatalf("%d bytes are pending, over %d", q.Size(), hard)
+				if held := q.Held(); held != m.held() || held > hard+m.exempt(hard) && len(m.items) > 1 {
+					t.Fatalf("%d is pending, want %d, and at most %d", held, m.held(), hard)
+				}
+				if q.Drained(hard) != (len(m.items) == 0 || m.held() < hard/4) {
+					t.Fatalf("drained %v at %d of %d", q.Drained(hard), m.held(), hard)
 				}
 			},
 		})

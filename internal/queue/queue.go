@@ -5,19 +5,44 @@ package queue
 
 import "github.com/hubbub-go/hubbub/message"
 
+// Overhead is what each item counts besides its bytes: about what its frame, the
+// rounding of its buffer and its place in the queue take, so that many small
+// messages do not take several times the memory of a few large ones.
+const Overhead = 256
+
+// few is how many LatestOnly items are looked through rather than indexed.
+const few = 8
+
 // Item is one thing to be written, whole. Frame is nil for what belongs to the
 // connection itself: control frames, which no policy touches.
 type Item struct {
 	Frame *message.Frame
-	Bytes []byte // shared with other queues: never modified
+	Bytes []byte // shared with other queues: never modified; never empty
 }
 
-// Queue is a first-in first-out list of items.
-type Queue struct {
-	items []Item
-	size  int
-	lost  int
+func (it *Item) cost() int { return len(it.Bytes) + Overhead }
+
+// latest reports whether a newer item may take the place of it.
+func (it *Item) latest() bool {
+	return it.Frame != nil && it.Frame.Policy() == message.LatestOnly
 }
+
+// Queue is a first-in first-out list of items. What is taken or dropped leaves a
+// hole, an Item without bytes, so that no other item has to move for it.
+type Queue struct {
+	items  []Item
+	head   int // the first item; there is one there if live > 0
+	live   int // how many items are no holes
+	size   int // their bytes
+	lost   int
+	latest int           // how many of them are LatestOnly
+	index  map[place]int // where each of these is; nil while there are few
+}
+
+// place is what LatestOnly keeps one item of.
+type place struct{ room, key string }
+
+func placeOf(f *message.Frame) place { return place{f.Room(), f.Key()} }
 
 // Verdict is what became of an item.
 type Verdict uint8
@@ -26,129 +51,232 @@ type Verdict uint8
 const (
 	Queued   Verdict = iota
 	Dropped          // on purpose, by its policy
+	Behind           // refused, by its policy: it can be had again later
 	Overflow         // refused: the hard limit would be passed
 )
 
-// Push appends it under hard, the limit of pending bytes. busy says that the
-// connection is not taking anything at the moment.
+// Push appends it under hard, the limit of what may be pending. busy says that
+// the connection is not taking anything at the moment. An empty queue takes an
+// item of any size; one over the limit does not count against those behind it,
+// or it would be the end of every connection that gets one.
 func (q *Queue) Push(it Item, hard int, busy bool) Verdict {
-	if f := it.Frame; f != nil && len(q.items) > 0 {
-		switch {
-		case f.Policy() == message.Volatile:
-			if busy || q.size+len(it.Bytes) > hard/2 {
-				q.lost++
-				return Dropped
-			}
-		case f.Policy() == message.LatestOnly:
-			if q.replace(it, hard) {
-				return Queued
-			}
-		case f.Policy() == message.DropOldest && q.size+len(it.Bytes) > hard/2:
-			q.dropOldest(f.Room(), q.size+len(it.Bytes)-hard/4)
+	if it.Frame != nil {
+		if v := q.apply(&it, hard, busy); v != Queued {
+			return v
 		}
-	} else if f != nil && f.Policy() == message.Volatile && busy {
-		q.lost++
-		return Dropped
 	}
-	if q.size+len(it.Bytes) > hard {
-		return Overflow
+	if q.live > 0 {
+		if first := q.items[q.head].cost(); first > hard {
+			hard += first
+		}
+		if q.Held()+it.cost() > hard {
+			return Overflow
+		}
 	}
-	q.items = append(q.items, it)
-	q.size += len(it.Bytes)
+	q.append(it)
 	return Queued
 }
 
-// replace puts it in the place of the pending item of the same room, unless it
-// is so much larger that hard would be passed. There is at most one, and it is
-// most likely near the end.
-func (q *Queue) replace(it Item, hard int) bool {
-	for i := len(q.items) - 1; i >= 0; i-- {
-		if f := q.items[i].Frame; f != nil && f.Policy() == message.LatestOnly && f.Room() == it.Frame.Room() {
-			size := q.size + len(it.Bytes) - len(q.items[i].Bytes)
-			if size > hard {
-				return false
-			}
-			q.items[i], q.size = it, size
+// apply does what the policy of it asks for, to it or to what is pending.
+func (q *Queue) apply(it *Item, hard int, busy bool) Verdict {
+	f, total := it.Frame, q.Held()+it.cost()
+	crowded := q.live > 0 && total > hard/2
+	switch f.Policy() {
+	case message.Volatile:
+		if busy || crowded {
 			q.lost++
-			return true
+			return Dropped
+		}
+	case message.LatestOnly:
+		if i := q.find(placeOf(f)); i >= 0 {
+			q.forget(i)
+			q.settle()
+			q.lost++
+		}
+	case message.DropOldest:
+		if crowded {
+			q.dropOldest(f.Room(), total-hard/4)
+		}
+	case message.CatchUp:
+		if crowded {
+			return Behind
 		}
 	}
-	return false
+	return Queued
 }
 
-// dropOldest frees at least need bytes, if the room has as many pending. It
-// frees more than one item's worth, so that the scan is paid seldom.
-func (q *Queue) dropOldest(room string, need int) {
+// append puts it at the end. A full list is cleared of holes if it is mostly
+// that: each hole is moved over once for each item that went.
+func (q *Queue) append(it Item) {
+	if len(q.items) == cap(q.items) && len(q.items) > 2*q.live {
+		q.compact()
+	}
+	if it.latest() {
+		q.latest++
+		if q.index != nil {
+			q.index[placeOf(it.Frame)] = len(q.items)
+		}
+	}
+	q.items = append(q.items, it)
+	q.live++
+	q.size += len(it.Bytes)
+}
+
+func (q *Queue) compact() {
 	kept := q.items[:0]
-	for _, it := range q.items {
-		if f := it.Frame; need > 0 && f != nil && f.Policy() == message.DropOldest && f.Room() == room {
-			need -= len(it.Bytes)
-			q.size -= len(it.Bytes)
-			q.lost++
+	for _, it := range q.items[q.head:] {
+		if it.Bytes == nil {
 			continue
+		}
+		if q.index != nil && it.latest() {
+			q.index[placeOf(it.Frame)] = len(kept)
 		}
 		kept = append(kept, it)
 	}
 	clear(q.items[len(kept):])
-	q.items = kept
+	q.items, q.head = kept, 0
+}
+
+// find returns where the LatestOnly item of a place is, or -1. There is at most
+// one. While they are few it is most likely near the end, and moves there.
+func (q *Queue) find(p place) int {
+	if q.index == nil && q.latest > few {
+		q.index = make(map[place]int, 2*few)
+		for i := range q.items {
+			if q.items[i].latest() {
+				q.index[placeOf(q.items[i].Frame)] = i
+			}
+		}
+	}
+	if q.index != nil {
+		if i, ok := q.index[p]; ok {
+			return i
+		}
+		return -1
+	}
+	for i, left := len(q.items)-1, q.latest; left > 0; i-- {
+		if q.items[i].latest() {
+			if placeOf(q.items[i].Frame) == p {
+				return i
+			}
+			left--
+		}
+	}
+	return -1
+}
+
+// dropOldest frees at least need of what counts, if the room has as much pending.
+// It frees more than one item's worth, so that the scan is paid seldom.
+func (q *Queue) dropOldest(room string, need int) {
+	for i := q.head; i < len(q.items) && need > 0; i++ {
+		it := &q.items[i]
+		if f := it.Frame; f != nil && f.Policy() == message.DropOldest && f.Room() == room {
+			need -= it.cost()
+			q.forget(i)
+			q.lost++
+		}
+	}
+	q.settle()
+}
+
+// forget makes a hole of the i-th item, so that its frame can be freed.
+func (q *Queue) forget(i int) {
+	it := &q.items[i]
+	q.live--
+	q.size -= len(it.Bytes)
+	if q.latest > 0 && it.latest() {
+		q.latest--
+		if q.index != nil {
+			delete(q.index, placeOf(it.Frame))
+		}
+	}
+	*it = Item{}
+}
+
+// settle finds the head again.
+func (q *Queue) settle() {
+	if q.live == 0 {
+		q.items, q.head = q.items[:0], 0
+		return
+	}
+	for q.items[q.head].Bytes == nil {
+		q.head++
+	}
 }
 
 // Empty reports whether nothing is pending.
-func (q *Queue) Empty() bool { return len(q.items) == 0 }
+func (q *Queue) Empty() bool { return q.live == 0 }
 
 // Size is the number of pending bytes.
 func (q *Queue) Size() int { return q.size }
+
+// Held is what counts against the limit: the pending bytes and the overhead.
+func (q *Queue) Held() int { return q.size + q.live*Overhead }
+
+// Drained reports whether less than a quarter of hard is pending, or nothing.
+func (q *Queue) Drained(hard int) bool { return q.live == 0 || q.Held() < hard/4 }
 
 // Lost is how many items policies have dropped since the queue was made.
 func (q *Queue) Lost() int { return q.lost }
 
 // Pop takes the first item.
 func (q *Queue) Pop() (Item, bool) {
-	if len(q.items) == 0 {
+	if q.live == 0 {
 		return Item{}, false
 	}
-	it := q.items[0]
-	q.shift(1)
-	q.size -= len(it.Bytes)
+	it := q.items[q.head]
+	q.forget(q.head)
+	q.settle()
 	return it, true
 }
 
 // Take takes as many items as fit into most bytes, but one at least. A single
 // one is returned as it is, several are copied into buf, which is overwritten.
 func (q *Queue) Take(buf []byte, most int) []byte {
-	if len(q.items) == 0 {
+	if q.live == 0 {
 		return nil
 	}
-	n, size := 1, len(q.items[0].Bytes)
-	for n < len(q.items) && size+len(q.items[n].Bytes) <= most {
-		size += len(q.items[n].Bytes)
-		n++
-	}
-	out := q.items[0].Bytes
-	if n > 1 {
-		out = buf[:0]
-		for _, it := range q.items[:n] {
-			out = append(out, it.Bytes...)
+	out := q.items[q.head].Bytes
+	n, end, size := 1, q.head+1, len(out)
+	for n < q.live {
+		b := q.items[end].Bytes
+		if size+len(b) > most {
+			break
+		}
+		if end++; b != nil {
+			n++
+			size += len(b)
 		}
 	}
-	q.shift(n)
-	q.size -= size
+	taken := q.items[q.head:end]
+	if n > 1 {
+		out = buf[:0]
+		for i := range taken {
+			out = append(out, taken[i].Bytes...)
+		}
+	}
+	if q.latest > 0 {
+		for i := range taken {
+			if taken[i].Bytes != nil {
+				q.forget(q.head + i)
+			}
+		}
+	} else { // the usual case, and quicker
+		clear(taken)
+		q.live -= n
+		q.size -= size
+	}
+	q.head = end
+	q.settle()
 	return out
 }
 
-// shift forgets the first n items, so that their frames can be freed.
-func (q *Queue) shift(n int) {
-	rest := copy(q.items, q.items[n:])
-	clear(q.items[rest:])
-	q.items = q.items[:rest]
-}
-
 // Clear throws everything away and gives the memory back.
-func (q *Queue) Clear() { q.items, q.size = nil, 0 }
+func (q *Queue) Clear() { *q = Queue{lost: q.lost} }
 
 // Trim gives the memory back if nothing is pending.
 func (q *Queue) Trim() {
-	if len(q.items) == 0 {
-		q.items = nil
+	if q.live == 0 {
+		q.items, q.index = nil, nil
 	}
 }

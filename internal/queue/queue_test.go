@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hubbub-go/hubbub/internal/queue"
 	"github.com/hubbub-go/hubbub/message"
@@ -20,7 +22,11 @@ func TestMain(m *testing.M) {
 
 // frame makes a frame of a room, of which only room and policy count here.
 func frame(t rapid.TB, room string, policy message.Policy) *message.Frame {
-	f, err := message.Encode(message.Envelope{Type: "t", Room: room}, nil, policy)
+	return keyed(t, room, "", policy)
+}
+
+func keyed(t rapid.TB, room, key string, policy message.Policy) *message.Frame {
+	f, err := message.Encode(message.Envelope{Type: "t", Room: room}.Keyed(key), nil, policy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,10 +42,15 @@ type step struct {
 	want   queue.Verdict
 }
 
-const hard = 100
+// unit is how much of what counts the numbers below stand for.
+const unit = 1000
+
+const hard = 100 * unit
+
+// of is data that counts n units.
+func of(n int) string { return strings.Repeat("x", n*unit-queue.Overhead) }
 
 func TestPolicies(t *testing.T) {
-	of := func(n int) string { return strings.Repeat("x", n) }
 	for _, tt := range []struct {
 		name  string
 		steps []step
@@ -52,9 +63,18 @@ func TestPolicies(t *testing.T) {
 		}, "60 40", 0},
 		{"one byte over", []step{
 			{"a", message.Disconnect, of(60), false, queue.Queued},
-			{"a", message.Disconnect, of(41), false, queue.Overflow},
+			{"a", message.Disconnect, of(40) + "x", false, queue.Overflow},
 		}, "60", 0},
-		{"one that never fits", []step{{"a", message.Disconnect, of(101), false, queue.Overflow}}, "", 0},
+		{"one that never fits, alone", []step{
+			{"a", message.Disconnect, of(300), false, queue.Queued},
+			{"a", message.Disconnect, of(60), false, queue.Queued}, // as if it were not there
+			{"a", message.Disconnect, of(40), false, queue.Queued},
+			{"a", message.Disconnect, of(1), false, queue.Overflow},
+		}, "300 60 40", 0},
+		{"one that never fits, behind another", []step{
+			{"a", message.Disconnect, of(1), false, queue.Queued},
+			{"a", message.Disconnect, of(101), false, queue.Overflow},
+		}, "1", 0},
 		{"one that just fits", []step{{"a", message.DropOldest, of(100), false, queue.Queued}}, "100", 0},
 
 		{"drop oldest below half", []step{
@@ -81,7 +101,7 @@ func TestPolicies(t *testing.T) {
 			{"a", message.LatestOnly, of(5), false, queue.Queued},
 			{"b", message.LatestOnly, of(6), false, queue.Queued},
 			{"a", message.LatestOnly, of(7), true, queue.Queued},
-		}, "7 6", 1}, // in the place of the old one, or it would never come first
+		}, "6 7", 1}, // at the end, as it was sent last
 		{"latest only, and other messages", []step{
 			{"a", message.Disconnect, of(5), false, queue.Queued},
 			{"a", message.LatestOnly, of(6), false, queue.Queued},
@@ -91,12 +111,32 @@ func TestPolicies(t *testing.T) {
 			{"a", message.LatestOnly, of(5), false, queue.Queued},
 			{"a", message.Disconnect, of(90), false, queue.Queued},
 			{"a", message.LatestOnly, of(11), false, queue.Overflow},
-		}, "5 90", 0},
+		}, "90", 1},
 		{"latest only that grows up to the limit", []step{
 			{"a", message.LatestOnly, of(5), false, queue.Queued},
 			{"a", message.Disconnect, of(90), false, queue.Queued},
 			{"a", message.LatestOnly, of(10), false, queue.Queued},
-		}, "10 90", 1},
+		}, "90 10", 1},
+		{"latest only, alone and of any size", []step{
+			{"a", message.LatestOnly, of(200), false, queue.Queued},
+			{"a", message.LatestOnly, of(300), false, queue.Queued},
+		}, "300", 1},
+
+		{"catch up below half", []step{
+			{"a", message.CatchUp, of(25), false, queue.Queued},
+			{"a", message.CatchUp, of(25), true, queue.Queued},
+		}, "25 25", 0},
+		{"catch up above half", []step{
+			{"b", message.Disconnect, of(25), false, queue.Queued},
+			{"a", message.CatchUp, of(26), false, queue.Behind},
+			{"a", message.CatchUp, of(25), false, queue.Queued},
+			{"a", message.CatchUp, of(1), false, queue.Behind},
+			{"a", message.Disconnect, of(50), false, queue.Queued},
+		}, "25 25 50", 0},
+		{"catch up, alone and of any size", []step{
+			{"a", message.CatchUp, of(200), false, queue.Queued},
+			{"a", message.CatchUp, of(1), false, queue.Behind},
+		}, "200", 0},
 
 		{"volatile at rest", []step{{"a", message.Volatile, of(60), false, queue.Queued}}, "60", 0},
 		{"volatile while busy", []step{{"a", message.Volatile, of(1), true, queue.Dropped}}, "", 1},
@@ -118,7 +158,7 @@ func TestPolicies(t *testing.T) {
 			}
 			var left []string
 			for it, ok := q.Pop(); ok; it, ok = q.Pop() {
-				left = append(left, fmt.Sprint(len(it.Bytes)))
+				left = append(left, fmt.Sprint((len(it.Bytes)+queue.Overhead)/unit))
 			}
 			if got := strings.Join(left, " "); got != tt.left || q.Size() != 0 || !q.Empty() {
 				t.Errorf("left is %q, want %q; %d bytes", got, tt.left, q.Size())
@@ -131,7 +171,7 @@ func TestPolicies(t *testing.T) {
 func TestControl(t *testing.T) {
 	var q queue.Queue
 	for range 10 {
-		if v := q.Push(queue.Item{Bytes: make([]byte, 10)}, hard, true); v != queue.Queued {
+		if v := q.Push(queue.Item{Bytes: []byte(of(10))}, hard, true); v != queue.Queued {
 			t.Fatal(v)
 		}
 	}
@@ -141,8 +181,149 @@ func TestControl(t *testing.T) {
 	if v := q.Push(queue.Item{Frame: frame(t, "a", message.DropOldest), Bytes: make([]byte, 1)}, hard, false); v != queue.Overflow {
 		t.Fatal(v)
 	}
-	if q.Size() != hard || q.Lost() != 0 {
-		t.Fatal(q.Size(), q.Lost())
+	if q.Held() != hard || q.Lost() != 0 {
+		t.Fatal(q.Held(), q.Lost())
+	}
+}
+
+// Each key has its latest: in the order in which those were sent, and behind
+// what was sent before them.
+func TestKeys(t *testing.T) {
+	for _, keys := range []int{3, 100} { // looked through, and indexed
+		var q queue.Queue
+		push := func(room, key string, data int) {
+			t.Helper()
+			f := keyed(t, room, key, message.LatestOnly)
+			if v := q.Push(queue.Item{Frame: f, Bytes: []byte{byte(data)}}, hard, false); v != queue.Queued {
+				t.Fatal(v)
+			}
+		}
+		push("other", "1", 250)
+		for round := range 2 {
+			for k := range keys {
+				push("r", fmt.Sprint(k), 100*round+k)
+			}
+		}
+		push("r", "0", 251)
+		want := []byte{250}
+		for k := 1; k < keys; k++ {
+			want = append(want, byte(100+k))
+		}
+		if got := q.Take(nil, hard); !bytes.Equal(got, append(want, 251)) || q.Lost() != keys+1 || !q.Empty() {
+			t.Errorf("%d keys: %d, %d were lost", keys, got, q.Lost())
+		}
+	}
+}
+
+// A burst over many keys, again and again, costs each message the same.
+func TestManyKeys(t *testing.T) {
+	const keys, rounds = 50_000, 4
+	frames := make([]*message.Frame, keys)
+	for k := range frames {
+		frames[k] = keyed(t, "r", fmt.Sprint(k), message.LatestOnly)
+	}
+	var q queue.Queue
+	start := time.Now()
+	for range rounds {
+		for _, f := range frames {
+			if v := q.Push(queue.Item{Frame: f, Bytes: f.Payload()}, 1<<30, true); v != queue.Queued {
+				t.Fatal(v)
+			}
+		}
+	}
+	n := 0
+	for it, ok := q.Pop(); ok; it, ok = q.Pop() {
+		if it.Frame != frames[n] {
+			t.Fatalf("item %d has the key %q", n, it.Frame.Key())
+		}
+		n++
+	}
+	if d := time.Since(start); n != keys || d > 3*time.Second {
+		t.Errorf("%d items in %v", n, d)
+	}
+}
+
+// However often one item is replaced while nothing is taken, the queue does not
+// grow by that.
+func TestReplacedForEver(t *testing.T) {
+	for _, keys := range []int{1, 50} {
+		var q queue.Queue
+		frames := make([]*message.Frame, keys)
+		for k := range frames {
+			frames[k] = keyed(t, "r", fmt.Sprint(k), message.LatestOnly)
+		}
+		push := func() {
+			for _, f := range frames {
+				q.Push(queue.Item{Frame: f, Bytes: f.Payload()}, hard, true)
+			}
+		}
+		push()
+		before := heap()
+		for range 200_000 / keys {
+			push()
+		}
+		if grown := heap() - before; grown > 1<<20 || q.Held() > keys*2*queue.Overhead {
+			t.Errorf("%d keys: %d is pending, in %d bytes", keys, q.Held(), grown)
+		}
+	}
+}
+
+// A queue that was long once gives everything back.
+func TestTrim(t *testing.T) {
+	const keys = 20_000
+	var q queue.Queue
+	before := heap()
+	for k := range keys {
+		f := keyed(t, "r", fmt.Sprint(k), message.LatestOnly)
+		q.Push(queue.Item{Frame: f, Bytes: f.Payload()}, 1<<30, true)
+	}
+	for !q.Empty() {
+		q.Take(nil, 1<<10)
+	}
+	if grown := heap() - before; grown < keys*32 {
+		t.Errorf("only %d bytes are kept for the next time", grown)
+	}
+	q.Trim()
+	if grown := heap() - before; grown > keys*4 {
+		t.Errorf("%d bytes are left", grown)
+	}
+	runtime.KeepAlive(&q)
+}
+
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// What is really held for a client that reads nothing is at most about twice the
+// limit, however small the messages are.
+func TestMemory(t *testing.T) {
+	const hard = 4 << 20
+	for _, policy := range []message.Policy{message.Disconnect, message.LatestOnly} {
+		var q queue.Queue
+		before := heap()
+		for n := 0; ; n++ {
+			e := message.Envelope{Type: "ack", Room: fmt.Sprint("room/", n), ID: "1"}
+			if policy == message.LatestOnly {
+				e = e.Keyed(fmt.Sprint("key/", n))
+			}
+			f, err := message.Encode(e, nil, policy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := f.Encoding(message.WebSocket, func(f *message.Frame) []byte { return f.Prefixed([]byte("\x81\x40")) })
+			if q.Push(queue.Item{Frame: f, Bytes: b}, hard, true) == queue.Overflow {
+				break
+			}
+		}
+		if held := heap() - before; held > 2*hard {
+			t.Errorf("policy %d: %d bytes are held, the limit is %d", policy, held, hard)
+		} else {
+			t.Logf("policy %d: %.2f times the limit", policy, float64(held)/hard)
+		}
+		runtime.KeepAlive(&q)
 	}
 }
 
@@ -152,7 +333,7 @@ func TestTake(t *testing.T) {
 		for i, n := range sizes {
 			b := bytes.Repeat([]byte{byte('a' + i)}, n)
 			all = append(all, b)
-			q.Push(queue.Item{Bytes: b}, 1000, false)
+			q.Push(queue.Item{Bytes: b}, hard, false)
 		}
 		return all
 	}
@@ -192,12 +373,12 @@ func TestAllocations(t *testing.T) {
 	it := queue.Item{Frame: frame(t, "a", message.Disconnect), Bytes: make([]byte, 10)}
 	if n := testing.AllocsPerRun(100, func() {
 		for range 50 {
-			q.Push(it, 1000, false)
+			q.Push(it, hard, false)
 		}
 		for !q.Empty() {
 			q.Take(buf, 100)
 		}
-		q.Push(it, 1000, false)
+		q.Push(it, hard, false)
 		q.Pop()
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
