@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -52,15 +53,27 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
+// known reports whether c is one of the list.
+func (c Code) known() bool {
+	switch c {
+	case Malformed, UnknownType, Invalid, Unauthenticated, Denied, NotMember, TooLarge, RateLimited, Conflict, Timeout, Unavailable, Internal:
+		return true
+	}
+	return false
+}
+
 // Public returns what the other side may know of err: the *Error that it wraps,
-// Timeout for a deadline, otherwise Internal with no text. nil stays nil.
+// if its Code is one of the list, Timeout for a deadline, otherwise Internal with
+// no text. nil stays nil.
 func Public(err error) *Error {
 	var e *Error
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &e):
+	case errors.As(err, &e) && e != nil && e.Code.known():
 		return e
+	case e != nil:
+		return &Error{Code: Internal}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Error{Code: Timeout}
 	}
@@ -75,17 +88,27 @@ type wireError struct {
 	RetryAfter int64  `json:"retryAfter,omitzero"` // milliseconds
 }
 
-// Content is the content of an error message that carries e.
+// Content is the content of an error message that carries e. It can always be
+// encoded: what is not UTF-8 is replaced. A Code that is not of the list becomes
+// Internal without text.
 func (e *Error) Content() any {
-	return wireError{e.Code, e.Message, e.Field, e.RetryAfter.Milliseconds()}
+	if !e.Code.known() {
+		return wireError{Code: Internal}
+	}
+	return wireError{e.Code, strings.ToValidUTF8(e.Message, "\uFFFD"), strings.ToValidUTF8(e.Field, "\uFFFD"), max(0, e.RetryAfter.Milliseconds())}
 }
 
-// ErrorFrom reads the content of an error message; what is no error message at
-// all becomes Internal.
+// maxRetry is the longest time that the other side can ask to wait.
+const maxRetry = 24 * time.Hour
+
+// ErrorFrom reads the content of an error message. It may be passed on to a third
+// party: what has no Code of the list becomes Internal, the text of an Internal is
+// left out, and RetryAfter is at least 0 and at most a day.
 func ErrorFrom(content Raw) *Error {
 	var w wireError
-	if err := content.Decode(nil, &w); err != nil || w.Code == "" {
-		return &Error{Code: Internal, Message: "the answer was an error without a code"}
+	if err := content.Decode(nil, &w); err != nil || w.Code == Internal || !w.Code.known() {
+		return &Error{Code: Internal}
 	}
-	return &Error{w.Code, w.Message, w.Field, time.Duration(w.RetryAfter) * time.Millisecond}
+	retry := min(max(0, w.RetryAfter), maxRetry.Milliseconds())
+	return &Error{w.Code, w.Message, w.Field, time.Duration(retry) * time.Millisecond}
 }

@@ -74,6 +74,9 @@ func TestPublic(t *testing.T) {
 		{fmt.Errorf("store: %w", denied), message.Denied},
 		{fmt.Errorf("query: %w", context.DeadlineExceeded), message.Timeout},
 		{errors.New("secret"), message.Internal},
+		{&message.Error{Message: "secret"}, message.Internal},
+		{fmt.Errorf("%w", &message.Error{Code: "teapot", Message: "secret"}), message.Internal},
+		{(*message.Error)(nil), message.Internal},
 	} {
 		if e := message.Public(tt.err); e.Code != tt.want || strings.Contains(e.Error(), "secret") {
 			t.Errorf("%v: %v", tt.err, e)
@@ -93,6 +96,45 @@ func TestErrorTravels(t *testing.T) {
 	}
 	if message.ErrorFrom(message.Raw{Data: []byte(`[]`)}).Code != message.Internal {
 		t.Error("what is no error must still be one")
+	}
+}
+
+// An error always arrives, with a code of the protocol, whatever is in it.
+func TestErrorIsAlwaysSent(t *testing.T) {
+	for _, tt := range []struct {
+		e    message.Error
+		want string
+	}{
+		{message.Error{Code: message.Denied, Message: "no \xff\xfe!", Field: "content.\xc3"}, `{"code":"denied","message":"no �!","field":"content.�"}`},
+		{message.Error{Message: "secret"}, `{"code":"internal","message":""}`},
+		{message.Error{Code: "teapot", Message: "secret", Field: "x"}, `{"code":"internal","message":""}`},
+		{message.Error{Code: message.Internal, Message: "ask support"}, `{"code":"internal","message":"ask support"}`},
+		{message.Error{Code: message.RateLimited, RetryAfter: -time.Second}, `{"code":"rate_limited","message":""}`},
+	} {
+		f := encode(t, message.New("error", tt.e.Content()))
+		got, err := message.Decode(f.Payload(), false)
+		if err != nil || string(got.Content.Data) != tt.want {
+			t.Errorf("%+v became %s, %v", tt.e, got.Content.Data, err)
+		}
+	}
+}
+
+// What a client says in its errors is not believed more than what it says else.
+func TestErrorFromAStranger(t *testing.T) {
+	for content, want := range map[string]message.Error{
+		`{"code":"denied","message":"no","field":"content.a","retryAfter":5}`: {Code: message.Denied, Message: "no", Field: "content.a", RetryAfter: 5 * time.Millisecond},
+		`{"code":"internal","message":"at db.go:7"}`:                          {Code: message.Internal},
+		`{"code":"teapot","message":"boo","retryAfter":1}`:                    {Code: message.Internal},
+		`{"code":"Denied","message":"boo"}`:                                   {Code: message.Internal},
+		`{"message":"boo"}`:                                                   {Code: message.Internal},
+		`"boo"`:                                                               {Code: message.Internal},
+		`{"code":"conflict","retryAfter":-1}`:                                 {Code: message.Conflict},
+		`{"code":"conflict","retryAfter":9223372036854775807}`:                {Code: message.Conflict, RetryAfter: 24 * time.Hour},
+		`{"code":"conflict","retryAfter":9223372036855}`:                      {Code: message.Conflict, RetryAfter: 24 * time.Hour},
+	} {
+		if got := message.ErrorFrom(raw(content)); *got != want {
+			t.Errorf("%s became %+v", content, *got)
+		}
 	}
 }
 
