@@ -45,14 +45,15 @@ func checkUpgrade(r *http.Request) *Refusal {
 }
 
 // hijackable finds out, before anything is written, whether the connection can
-// be taken over, and names the wrapper that prevents it.
+// be taken over, and names the wrapper that prevents it. A wrapper that has both
+// methods may have Hijack for all cases, and pass it on to one that has not.
 func hijackable(w http.ResponseWriter) *Refusal {
 	for {
 		switch v := w.(type) {
-		case http.Hijacker:
-			return nil
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = v.Unwrap()
+		case http.Hijacker:
+			return nil
 		default:
 			return bad(501, "no_hijacker", "the http.ResponseWriter is a %T, which hides http.Hijacker: "+
 				"mount the hub outside the middleware that wraps it, or give the wrapper an Unwrap method", w)

@@ -24,6 +24,16 @@ type showing struct{ http.ResponseWriter }
 
 func (s showing) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
+// passing passes Hijack on to one that may not have it, as chi's Compress does.
+type passing struct{ showing }
+
+func (p passing) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if h, ok := p.ResponseWriter.(http.Hijacker); ok {
+		return h.Hijack()
+	}
+	return nil, nil, errors.New("not by me")
+}
+
 // boasting says that it can be hijacked, and cannot.
 type boasting struct{ http.ResponseWriter }
 
@@ -65,6 +75,8 @@ func TestWrappers(t *testing.T) {
 		{"showing", func(w http.ResponseWriter) http.ResponseWriter { return showing{w} }, ""},
 		{"showing twice", func(w http.ResponseWriter) http.ResponseWriter { return showing{&showing{w}} }, ""},
 		{"hiding", func(w http.ResponseWriter) http.ResponseWriter { return hiding{w} }, "transport_test.hiding"},
+		{"passing", func(w http.ResponseWriter) http.ResponseWriter { return passing{showing{w}} }, ""},
+		{"hiding inside one that passes", func(w http.ResponseWriter) http.ResponseWriter { return passing{showing{hiding{w}}} }, "transport_test.hiding"},
 		{"hiding inside", func(w http.ResponseWriter) http.ResponseWriter { return showing{&hiding{w}} }, "*transport_test.hiding"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -82,6 +94,17 @@ func TestWrappers(t *testing.T) {
 			}
 		})
 	}
+	t.Run("hiding inside chi's Compress", func(t *testing.T) {
+		s := behind(t, func(h http.Handler) http.Handler {
+			h = middleware.Compress(5)(h)
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(hiding{w}, r) })
+		})
+		c := s.raw(t)
+		c.put(request())
+		if m := c.refused(t, 501, "no_hijacker"); !strings.Contains(m, " transport_test.hiding,") {
+			t.Error(m)
+		}
+	})
 	t.Run("TimeoutHandler", func(t *testing.T) {
 		s := behind(t, func(h http.Handler) http.Handler { return http.TimeoutHandler(h, patience, "") })
 		c := s.raw(t)
