@@ -328,6 +328,6 @@ func ExampleOptions() {
 	visit(h, "")
 	visit(h, "ada").print()
 	// Output:
-	// transport: refused: {"code":"unauthenticated","message":"sign in first"}
+	// transport: refused: sign in first
 	// ada: greeting "hello ada"
 }

@@ -119,6 +119,7 @@ type fake struct{ *fakes }
 
 func (f fake) Read() (*transport.Message, error) { <-f.end; return nil, io.EOF }
 func (f fake) Write(*message.Frame) error        { return nil }
+func (f fake) Drained() <-chan struct{}          { return nil }
 func (f fake) Seen() bool                        { return true }
 func (f fake) Close(int, string)                 {}
 func (f fake) Abort()                            {}

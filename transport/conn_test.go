@@ -3,9 +3,12 @@ package transport_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hubbub-go/hubbub/message"
 	"github.com/hubbub-go/hubbub/transport"
@@ -181,6 +184,26 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// A code that may not be sent is not sent.
+func TestCloseCodes(t *testing.T) {
+	for code, want := range map[int]int{
+		-1: 1011, 0: 1011, 999: 1011, 1004: 1011, 1006: 1011, 1015: 1011, 1016: 1011, 2999: 1011, 5000: 1011, 70000: 1011,
+		1000: 1000, 1003: 1003, 1005: 1005, 1014: 1014, 3000: 3000, 4999: 4999,
+	} {
+		t.Run(strconv.Itoa(code), func(t *testing.T) {
+			run(t, everywhere, nil, func(t *testing.T, s *server) {
+				p, c := s.dial(t)
+				p.Close(code, "")
+				var e *transport.CloseError
+				if err := c.next().err; !errors.As(err, &e) || e.Code != want {
+					t.Fatalf("the client was told %v", err)
+				}
+				wantEnd(t, p.next(t).err, transport.CloseError{Code: want, Local: true})
+			})
+		})
+	}
+}
+
 // What a client still says after the server has closed is nobody's business.
 func TestReadAfterClose(t *testing.T) {
 	run(t, everywhere, nil, func(t *testing.T, s *server) {
@@ -223,6 +246,25 @@ func TestClientClose(t *testing.T) {
 				t.Fatal("the connection is still there")
 			}
 		}
+	})
+}
+
+// One who goes on sending after the close is not read for ever.
+func TestSendingAfterClose(t *testing.T) {
+	run(t, sockets, &transport.WebSocketOptions{Limit: 5000}, func(t *testing.T, s *server) {
+		p, pc := s.dial(t)
+		c := pc.(*socket)
+		endless := wire{first: opText, payload: strings.Repeat("x", 10_000)}.String()
+		more := wire{first: opMore, payload: strings.Repeat("x", 64<<10)}.String()
+		sent := 0
+		_ = c.SetWriteDeadline(time.Now().Add(patience))
+		for _, err := io.WriteString(c, endless); err == nil && sent < 32<<20; sent += len(more) {
+			_, err = io.WriteString(c, more)
+		}
+		if sent > 16<<20 {
+			t.Errorf("%d bytes were read after the close", sent)
+		}
+		wantEnd(t, p.ended(t), transport.CloseError{Code: 1009, Reason: "a message may have 5000 bytes", Local: true})
 	})
 }
 

@@ -85,6 +85,16 @@ func fit(reason string) string {
 	return reason[:n]
 }
 
+// sendable returns code, or 1011 if it may not stand in a close frame, RFC 6455
+// §7.4. 1005 is not sent either: it stands for a frame without a code.
+func sendable(code int) int {
+	switch {
+	case code >= 1000 && code <= 1014 && code != 1004 && code != 1006, code >= 3000 && code <= 4999:
+		return code
+	}
+	return message.CloseInternal
+}
+
 // closeFrame returns a close frame; the reason fits.
 func closeFrame(code int, reason string) []byte {
 	if code == 1005 {

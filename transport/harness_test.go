@@ -293,6 +293,7 @@ func (l *listener) Accept() (net.Conn, error) {
 type note struct {
 	n, size  int // size of the payload in bytes; 0: as small as it can be
 	room     string
+	key      string
 	binary   bool
 	volatile bool
 	policy   message.Policy
@@ -318,6 +319,7 @@ func (n note) padded(t testing.TB, by int) *message.Frame {
 	}
 	e := message.New("note", content)
 	e.ID, e.Room, e.Timestamp = strconv.Itoa(n.n), n.room, time.UnixMilli(1)
+	e = e.Keyed(n.key)
 	if n.volatile {
 		e = e.Volatile()
 	}

@@ -5,10 +5,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/hubbub-go/hubbub/internal/queue"
 	"github.com/hubbub-go/hubbub/message"
 )
@@ -23,12 +26,13 @@ type PipeConn struct {
 
 	line *line // guards the rest, of both ends
 
-	in     queue.Queue // what the other end has written
-	seen   bool
-	frozen bool        // neither reads nor answers pings
-	sent   *CloseError // the close frame that this end has sent
-	err    error       // how this end ended
-	timer  *time.Timer // cuts an end whose close is not answered
+	in      queue.Queue // what the other end has written
+	seen    bool
+	frozen  bool          // neither reads nor answers pings
+	sent    *CloseError   // the close frame that this end has sent
+	err     error         // how this end ended
+	timer   *time.Timer   // cuts an end whose close is not answered
+	drained chan struct{} // of Drained; nil while nobody waits
 }
 
 // line is what the two ends share.
@@ -40,7 +44,7 @@ type line struct {
 // PipeOptions tune an in-memory connection. The fields mean what they do in
 // WebSocketOptions, with the same defaults.
 type PipeOptions struct {
-	Limit   int // bytes of a message
+	Limit   int // bytes of a message to the server
 	Pending int // bytes waiting for a client that does not read
 }
 
@@ -48,7 +52,9 @@ type pipeKey struct{}
 
 // Pipe connects to h in memory: h serves r as if it had come from the network,
 // through all its middleware, and finds a connection instead of a socket. The
-// error is a *Refusal where h has answered with anything but a connection.
+// error is a *Refusal where h has answered with anything but a connection: the
+// one that was refused with, or one with the code "refused" and the text of an
+// answer of another kind. Pipe panics if Limit does not fit into Pending.
 func Pipe(h http.Handler, r *http.Request, opts *PipeOptions) (*PipeConn, error) {
 	var o PipeOptions
 	if opts != nil {
@@ -56,16 +62,17 @@ func Pipe(h http.Handler, r *http.Request, opts *PipeOptions) (*PipeConn, error)
 	}
 	setDefault(&o.Limit, 64<<10)
 	setDefault(&o.Pending, 1<<20)
+	checkPending(o.Limit, o.Pending)
 	l := &line{}
 	l.cond.L = &l.mu
-	client := &PipeConn{line: l, limit: o.Limit, hard: o.Pending, seen: true}
+	client := &PipeConn{line: l, limit: math.MaxInt, hard: o.Pending, seen: true}
 	server := &PipeConn{line: l, limit: o.Limit, hard: o.Pending, seen: true, other: client}
 	client.other = server
 	dial := &pipeDial{conn: server}
 	w := &answer{header: http.Header{}, status: http.StatusOK}
 	h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), pipeKey{}, dial)))
 	if !dial.taken {
-		return nil, &Refusal{Status: w.status, Code: "refused", Message: w.body.String()}
+		return nil, w.refusal()
 	}
 	return client, nil
 }
@@ -80,6 +87,22 @@ type answer struct {
 func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
+
+// refusal reads what Refuse has written, or somebody else.
+func (a *answer) refusal() *Refusal {
+	r := &Refusal{Status: a.status, Code: "refused", Message: a.body.String()}
+	var said struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(a.body.Bytes(), &said) == nil && said.Code != "" {
+		r.Code, r.Message = said.Code, said.Message
+	}
+	if s, err := strconv.ParseUint(a.header.Get("Retry-After"), 10, 31); err == nil {
+		r.RetryAfter = time.Duration(s) * time.Second
+	}
+	return r
+}
 
 type pipeDial struct {
 	conn  *PipeConn
@@ -125,10 +148,38 @@ func (c *PipeConn) Write(f *message.Frame) error {
 		c.other.in.Clear()
 		c.close(&CloseError{message.CloseSlow, "too slow: more was pending than this connection may have", true})
 		return ErrClosed
+	case queue.Behind:
+		return message.ErrBehind
 	case queue.Queued:
 		c.sign(c.other)
 	}
 	return nil
+}
+
+// Drained implements Conn.
+func (c *PipeConn) Drained() <-chan struct{} {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	switch {
+	case c.relaxed():
+		return drained
+	case c.drained == nil:
+		c.drained = make(chan struct{})
+	}
+	return c.drained
+}
+
+// relaxed reports whether nobody has to wait for the other end. line.mu is held.
+func (c *PipeConn) relaxed() bool {
+	return c.sent != nil || c.err != nil || c.other.in.Drained(c.hard)
+}
+
+// relax tells who waits in Drained. line.mu is held.
+func (c *PipeConn) relax() {
+	if c.drained != nil && c.relaxed() {
+		close(c.drained)
+		c.drained = nil
+	}
 }
 
 // sign notes a sign of life at the end to, and wakes its reader.
@@ -168,7 +219,7 @@ func (c *PipeConn) Freeze(yes bool) {
 func (c *PipeConn) Close(code int, reason string) {
 	c.line.mu.Lock()
 	defer c.line.mu.Unlock()
-	c.close(&CloseError{code, fit(reason), true})
+	c.close(&CloseError{sendable(code), fit(reason), true})
 }
 
 // close queues a close frame; line.mu is held.
@@ -177,6 +228,7 @@ func (c *PipeConn) close(e *CloseError) {
 		return
 	}
 	c.sent = e
+	c.relax()
 	c.timer = time.AfterFunc(closeWait, c.Abort)
 	c.line.cond.Broadcast()
 }
@@ -198,6 +250,7 @@ func (c *PipeConn) end(err error) {
 	if c.err == nil {
 		c.err = err
 	}
+	c.relax()
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -228,6 +281,7 @@ func (c *PipeConn) take() (*Message, error) {
 	}
 	for {
 		it, ok := c.in.Pop()
+		c.other.relax()
 		switch {
 		case !ok:
 			return nil, c.answer()

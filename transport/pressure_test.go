@@ -2,7 +2,12 @@ package transport_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -64,13 +69,230 @@ func TestTooSlow(t *testing.T) {
 				}
 				break
 			}
-			if got := number(t, e); got != i || i >= n {
+			if got := number(t, e); got != i || i >= n-pending/2/4096 { // the rest was thrown away
 				t.Fatalf("got %d, want %d of %d", got, i, n)
 			}
 		}
 		var end *transport.CloseError
 		if err := slow.next(t).err; !errors.As(err, &end) || end.Code != message.CloseSlow || !end.Local {
 			t.Fatal(err)
+		}
+	})
+}
+
+// A message of any size reaches whom nothing else is waiting for, and what is said
+// right behind it does, too.
+func TestLargerThanPending(t *testing.T) {
+	for _, policy := range []message.Policy{message.Disconnect, message.DropOldest, message.LatestOnly, message.CatchUp} {
+		t.Run(strconv.Itoa(int(policy)), func(t *testing.T) {
+			run(t, everywhere, &transport.WebSocketOptions{Pending: pending}, func(t *testing.T, s *server) {
+				p, c := s.dial(t)
+				for n := range 5 {
+					p.write(t, note{n: 2 * n, size: 4 * pending, room: "r", policy: policy}.frame(t))
+					p.write(t, note{n: 2*n + 1}.frame(t))
+					for i := range 2 {
+						if got := number(t, c.next()); got != 2*n+i {
+							t.Fatalf("got %d, want %d", got, 2*n+i)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// A limit that no client could be sent is a mistake that shows at once.
+func TestLimitFitsPending(t *testing.T) {
+	for _, tt := range []struct {
+		limit, pending int
+		want           string
+	}{
+		{2 << 20, 0, "set Pending to 2098432 or more; it is 1048576"},
+		{0, 64 << 10, "set Pending to 66816 or more; it is 65536"},
+		{0, 66816, ""},
+		{2 << 20, 3 << 20, ""},
+	} {
+		for name, f := range map[string]func(){
+			"WebSocket": func() { transport.WebSocket(&transport.WebSocketOptions{Limit: tt.limit, Pending: tt.pending}) },
+			"Pipe": func() {
+				r := httptest.NewRequest(http.MethodGet, "/", nil)
+				_, _ = transport.Pipe(http.NotFoundHandler(), r, &transport.PipeOptions{Limit: tt.limit, Pending: tt.pending})
+			},
+		} {
+			said := func() (v string) {
+				defer func() {
+					if r := recover(); r != nil {
+						v = fmt.Sprint(r)
+					}
+				}()
+				f()
+				return ""
+			}()
+			if (said == "") != (tt.want == "") || !strings.Contains(said, tt.want) {
+				t.Errorf("%s: %q, want %q", name, said, tt.want)
+			}
+		}
+	}
+}
+
+// overtake writes to a client that does not read until that is refused.
+func overtake(t *testing.T, p *peer, from int) (n int) {
+	t.Helper()
+	for n = from; ; n++ {
+		if n > from+4*(pending+kernel*4)/4096 {
+			t.Fatalf("%d messages are pending", n)
+		}
+		err := p.Write(flood(n, message.CatchUp).frame(t))
+		if errors.Is(err, message.ErrBehind) {
+			return n
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// What a slow client of a room with a log does not get is refused, and the
+// connection lives and takes everything else. It says when it has caught up.
+func TestCatchUp(t *testing.T) {
+	run(t, everywhere, &transport.WebSocketOptions{Pending: pending}, func(t *testing.T, s *server) {
+		p, c := s.dial(t)
+		if !isClosed(p.Drained()) {
+			t.Error("nothing is pending, and it is not drained")
+		}
+		c.stall(true)
+		next, read := 0, 0
+		for range 3 {
+			next = overtake(t, p, next)
+			p.write(t, note{n: next}.frame(t)) // another room's
+			next++
+			up := p.Drained()
+			if isClosed(up) || p.Drained() != up {
+				t.Error("it is drained while half of the limit is pending")
+			}
+			c.stall(false)
+			for !isClosed(up) && read < next {
+				if got := number(t, c.next()); got != read {
+					t.Fatalf("got %d, want %d", got, read)
+				}
+				read++
+			}
+			await(t, "Drained", up)
+			p.write(t, flood(next, message.CatchUp).frame(t))
+			next++
+			c.stall(true)
+		}
+		c.stall(false)
+		for ; read < next; read++ {
+			if got := number(t, c.next()); got != read {
+				t.Fatalf("got %d, want %d", got, read)
+			}
+		}
+		eventually(t, "Drained", func() bool { return isClosed(p.Drained()) })
+	})
+}
+
+// One who waits to send a large message is woken when it fits, not before.
+func TestCatchUpWithLargeMessages(t *testing.T) {
+	run(t, everywhere, &transport.WebSocketOptions{Pending: pending}, func(t *testing.T, s *server) {
+		p, c := s.dial(t)
+		c.stall(true)
+		last := overtake(t, p, 0)
+		c.stall(false)
+		large := note{n: last, size: 3 * pending, room: "flood", policy: message.CatchUp}.frame(t)
+		tries := 0
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for ; errors.Is(p.Write(large), message.ErrBehind); tries++ {
+				<-p.Drained()
+			}
+		}()
+		for n := range last + 1 {
+			if got := number(t, c.next()); got != n {
+				t.Fatalf("got %d, want %d", got, n)
+			}
+		}
+		await(t, "the writer", done)
+		if tries > 2 {
+			t.Errorf("%d tries", tries)
+		}
+	})
+}
+
+// Nobody waits for a connection that takes no more.
+func TestDrainedAtTheEnd(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, p *peer, c client){
+		"Close":          func(_ *testing.T, p *peer, _ client) { p.Close(message.CloseDone, "") },
+		"Abort":          func(_ *testing.T, p *peer, _ client) { p.Abort() },
+		"the client":     func(_ *testing.T, _ *peer, c client) { c.stall(false); c.cut() },
+		"a client close": func(_ *testing.T, _ *peer, c client) { c.close(1000, ""); c.stall(false) },
+		"too slow": func(t *testing.T, p *peer, _ client) {
+			for n := 0; p.Write(flood(n, message.Disconnect).frame(t)) == nil; n++ {
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, everywhere, &transport.WebSocketOptions{Pending: pending}, func(t *testing.T, s *server) {
+				p, c := s.dial(t)
+				c.stall(true)
+				overtake(t, p, 0)
+				before := runtime.NumGoroutine()
+				up := p.Drained()
+				if isClosed(up) {
+					t.Fatal("it is drained")
+				}
+				for range 100 {
+					p.Drained()
+				}
+				if n := runtime.NumGoroutine(); n > before+10 { // of others
+					t.Errorf("%d goroutines more", n-before)
+				}
+				end(t, p, c)
+				await(t, "Drained", up)
+				eventually(t, "the end", func() bool { return errors.Is(p.Write(flood(0, message.CatchUp).frame(t)), transport.ErrClosed) })
+				if !isClosed(p.Drained()) {
+					t.Error("it takes nothing, and is not drained")
+				}
+			})
+		})
+	}
+}
+
+// Each key has its latest, where it was sent and not where the one before was.
+func TestLatestOfEachKey(t *testing.T) {
+	const keys, rounds = 40, 20
+	run(t, everywhere, &transport.WebSocketOptions{Pending: pending}, func(t *testing.T, s *server) {
+		p, c := s.dial(t)
+		c.stall(true)
+		n := 0
+		for ; p.Write(note{n: n, size: 4096, room: "full", policy: message.CatchUp}.frame(t)) == nil; n++ {
+		}
+		first := n
+		for range rounds {
+			for k := range keys {
+				p.write(t, note{n: n, room: "keys", key: strconv.Itoa(k), policy: message.LatestOnly}.frame(t))
+				n++
+			}
+		}
+		c.stall(false)
+		for i := range first + keys {
+			want := i
+			if i >= first {
+				want += (rounds - 1) * keys
+			}
+			if got := number(t, c.next()); got != want {
+				t.Fatalf("got %d, want %d", got, want)
+			}
 		}
 	})
 }

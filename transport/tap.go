@@ -46,12 +46,13 @@ type tap struct {
 	seen  atomic.Bool // a sign of life since the last ping
 	inbox inbox       // of the reading goroutine
 
-	mu    sync.Mutex
-	q     queue.Queue
-	state state
-	ping  bool       // owed to a client that is congested
-	pong  []byte     // the same
-	last  CloseError // the close frame that was queued first
+	mu      sync.Mutex
+	q       queue.Queue
+	state   state
+	ping    bool          // owed to a client that is congested
+	pong    []byte        // the same
+	last    CloseError    // the close frame that was queued first
+	drained chan struct{} // of Drained; nil while nobody waits
 }
 
 // state says who has a connection's queue, and how far its end has come.
@@ -108,7 +109,35 @@ func (t *tap) take(buf []byte) []byte {
 		t.ping = false
 		return pingFrame
 	}
-	return t.q.Take(buf, most)
+	out := t.q.Take(buf, most)
+	t.relax()
+	return out
+}
+
+// Drained is that of Conn.
+func (t *tap) Drained() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.relaxed():
+		return drained
+	case t.drained == nil:
+		t.drained = make(chan struct{})
+	}
+	return t.drained
+}
+
+// relaxed reports whether nobody has to wait for the client. t.mu is held.
+func (t *tap) relaxed() bool {
+	return t.state.closing || t.state.dead || t.q.Drained(t.hard)
+}
+
+// relax tells who waits in Drained. t.mu is held.
+func (t *tap) relax() {
+	if t.drained != nil && t.relaxed() {
+		close(t.drained)
+		t.drained = nil
+	}
 }
 
 // closeFrame queues a close frame of the library's: an answer, or a protocol
@@ -154,6 +183,7 @@ func (t *tap) hurry() {
 // is held.
 func (t *tap) finish(last CloseError) (start bool) {
 	t.last, t.state.closing = last, true
+	t.relax()
 	t.q.Push(queue.Item{Bytes: closeFrame(last.Code, last.Reason)}, math.MaxInt, false)
 	start = !t.state.queued
 	t.state.queued = true
@@ -172,6 +202,9 @@ func (t *tap) push(it queue.Item) error {
 	case queue.Dropped:
 		t.mu.Unlock()
 		return nil
+	case queue.Behind:
+		t.mu.Unlock()
+		return message.ErrBehind
 	case queue.Overflow:
 		t.q.Clear()
 		start := t.finish(CloseError{message.CloseSlow, "too slow: more was pending than this connection may have", true})
@@ -291,6 +324,7 @@ func (t *tap) kill() {
 	t.mu.Lock()
 	t.state.dead = true
 	t.q.Clear()
+	t.relax()
 	t.mu.Unlock()
 	if s, ok := t.Conn.(interface{ NetConn() net.Conn }); ok {
 		_ = s.NetConn().Close() // TLS says goodbye when it is closed, for 5 s if the socket is full
@@ -307,6 +341,7 @@ func (t *tap) Close() error {
 		return t.Conn.Close()
 	}
 	t.state.closing, t.state.closed = true, true
+	t.relax()
 	pending := t.state.queued
 	t.mu.Unlock()
 	if !pending {

@@ -25,14 +25,22 @@ type Conn interface {
 	// connection and its resources are gone. It is a *CloseError where a close
 	// frame ended it.
 	Read() (*Message, error)
-	// Write queues a message. An error means that the connection takes no more.
+	// Write queues a message. An error means that the connection takes no more;
+	// except message.ErrBehind, for a message of the policy message.CatchUp: it
+	// takes this one when Drained says so.
 	Write(f *message.Frame) error
+	// Drained returns a channel that is closed once less than a quarter of the
+	// limit of pending bytes is pending and there is room for the message that
+	// Write refused last, or once the connection takes no more. It may be closed
+	// already.
+	Drained() <-chan struct{}
 	// Ping asks the other side for a sign of life; Seen reports whether there
 	// has been one, of any kind, since the last Ping.
 	Ping() error
 	Seen() bool
 	// Close queues a close frame behind what is pending and gives the other
-	// side 5 s to answer. The first call decides code and reason.
+	// side 5 s to answer. The first call decides code and reason. A code that
+	// RFC 6455 §7.4 does not let an endpoint send becomes 1011; 1005 sends none.
 	Close(code int, reason string)
 	// Abort ends the connection at once, without a word.
 	Abort()
@@ -109,6 +117,13 @@ type Violation struct {
 
 // Error implements error.
 func (v *Violation) Error() string { return fmt.Sprintf("transport: %d %s", v.Code, v.Reason) }
+
+// drained is the channel of Drained where there is nothing to wait for.
+var drained = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // closeWait is how long the other side may take to answer a close frame.
 const closeWait = 5 * time.Second

@@ -33,7 +33,12 @@ type WebSocketOptions struct {
 	// Limit is the largest message in bytes, after decompression; default 64 KiB.
 	Limit int
 	// Pending is how many bytes may wait for one slow client before it is
-	// closed with 4003; default 1 MiB.
+	// closed with 4003; default 1 MiB. Each message counts its bytes as they
+	// are sent, compressed or not, and 256 more for its keeping, so that the
+	// memory really held is at most about twice Pending; what all members of a
+	// room wait for is held once, and counted for each. A single message that is
+	// larger still goes out to whom nothing else is waiting for. There must be
+	// room for a message of Limit bytes and what the server adds to it.
 	Pending int
 	// WriteTimeout is how long a client whose socket is full may take nothing
 	// at all before it is cut; default 10 s.
@@ -52,7 +57,8 @@ type WebSocketOptions struct {
 }
 
 // WebSocket returns the transport for RFC 6455. The handshake, reading, control
-// frames and closing are coder/websocket's; writing is ours.
+// frames and closing are coder/websocket's; writing is ours. It panics if a
+// message of Limit bytes does not fit into Pending.
 func WebSocket(opts *WebSocketOptions) Transport {
 	s := &webSocket{}
 	if opts != nil {
@@ -60,6 +66,7 @@ func WebSocket(opts *WebSocketOptions) Transport {
 	}
 	setDefault(&s.opts.Limit, 64<<10)
 	setDefault(&s.opts.Pending, 1<<20)
+	checkPending(s.opts.Limit, s.opts.Pending)
 	setDefault(&s.opts.CompressFrom, 512)
 	setDefault(&s.opts.WriteTimeout, 10*time.Second)
 	if s.opts.Log == nil {
@@ -73,6 +80,18 @@ func WebSocket(opts *WebSocketOptions) Transport {
 func setDefault[T int | time.Duration](v *T, d T) {
 	if *v <= 0 {
 		*v = d
+	}
+}
+
+// added is what a message that is passed on counts at most besides the bytes that
+// it came with: the members that the server sets, and what the queue counts.
+const added = 1<<10 + queue.Overhead
+
+// checkPending panics where a client could send what no client can be sent.
+func checkPending(limit, pending int) {
+	if limit > pending-added {
+		panic(fmt.Sprintf("transport: a message of Limit bytes has to fit into Pending when it is passed on: "+
+			"with a Limit of %d, set Pending to %d or more; it is %d", limit, limit+added, pending))
 	}
 }
 
@@ -169,7 +188,7 @@ func (c *wsConn) Ping() error {
 func (c *wsConn) Seen() bool { return c.seen.Load() }
 
 // Close implements Conn.
-func (c *wsConn) Close(code int, reason string) { c.closeWith(code, reason) }
+func (c *wsConn) Close(code int, reason string) { c.closeWith(sendable(code), reason) }
 
 // Abort implements Conn.
 func (c *wsConn) Abort() { c.kill() }

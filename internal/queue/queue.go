@@ -35,6 +35,7 @@ type Queue struct {
 	live   int // how many items are no holes
 	size   int // their bytes
 	lost   int
+	behind int           // what the last CatchUp item counts, if it was refused
 	latest int           // how many of them are LatestOnly
 	index  map[place]int // where each of these is; nil while there are few
 }
@@ -98,7 +99,9 @@ func (q *Queue) apply(it *Item, hard int, busy bool) Verdict {
 			q.dropOldest(f.Room(), total-hard/4)
 		}
 	case message.CatchUp:
+		q.behind = 0
 		if crowded {
+			q.behind = it.cost()
 			return Behind
 		}
 	}
@@ -213,8 +216,11 @@ func (q *Queue) Size() int { return q.size }
 // Held is what counts against the limit: the pending bytes and the overhead.
 func (q *Queue) Held() int { return q.size + q.live*Overhead }
 
-// Drained reports whether less than a quarter of hard is pending, or nothing.
-func (q *Queue) Drained(hard int) bool { return q.live == 0 || q.Held() < hard/4 }
+// Drained reports whether less than a quarter of hard is pending, and the item
+// that was Behind last would be taken now; or whether nothing is pending.
+func (q *Queue) Drained(hard int) bool {
+	return q.live == 0 || q.Held() < hard/4 && q.Held()+q.behind <= hard/2
+}
 
 // Lost is how many items policies have dropped since the queue was made.
 func (q *Queue) Lost() int { return q.lost }
