@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -317,12 +316,6 @@ func TestPongUnderPressure(t *testing.T) {
 // sends pings and reads no pongs costs nothing, as it is owed the last one only.
 func TestPingFlood(t *testing.T) {
 	const pings = 10_000
-	heap := func() int {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
-	}
 	run(t, sockets, nil, func(t *testing.T, s *server) {
 		p, pc := s.dial(t)
 		c := pc.(*socket)

@@ -485,6 +485,59 @@ func TestGoneWhileSlow(t *testing.T) {
 	})
 }
 
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// A connection that was congested once gives the memory back when it is quiet.
+func TestQuietAgain(t *testing.T) {
+	const messages = 100_000
+	conn, c := bare(t, plain)
+	f := note{n: 1}.frame(t)
+	before := heap()
+	for range messages {
+		if err := conn.Write(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range messages {
+		if _, _, err := c.frame(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "Drained", func() bool { return isClosed(conn.Drained()) })
+	if err := conn.Ping(); err != nil {
+		t.Fatal(err)
+	}
+	if grown := heap() - before; grown > messages*8 {
+		t.Errorf("%d bytes are left of %d messages", grown, messages)
+	}
+}
+
+// A connection that has ended holds no buffer, whoever still knows it.
+func TestEndedWithUnread(t *testing.T) {
+	const connections = 64
+	s := serve(t, plain, nil)
+	var peers [connections]*peer
+	var clients [connections]*socket
+	for i := range peers {
+		p, c := s.dial(t)
+		peers[i], clients[i] = p, c.(*socket)
+	}
+	before := heap()
+	for i, c := range clients {
+		c.put(end(1000, "") + strings.Repeat("x", 3000))
+		wantEnd(t, peers[i].next(t).err, transport.CloseError{Code: 1000})
+	}
+	if grown := heap() - before; grown > connections*8<<10 {
+		t.Errorf("the heap has grown by %d bytes", grown)
+	}
+	runtime.KeepAlive(&peers)
+}
+
 // tally is a connection whose Read and Write do more than the socket's beneath.
 type tally struct {
 	*net.TCPConn
