@@ -20,7 +20,7 @@ var (
 func ValidContent(data []byte) bool {
 	s := scanner{data: data, depth: 1}
 	s.space()
-	if s.value() != nil {
+	if s.value() != nil || s.fault != nil {
 		return false
 	}
 	s.space()
@@ -96,9 +96,7 @@ func (s *scanner) object(member func(name []byte) error) error {
 		if err := s.str(); err != nil {
 			return err
 		}
-		if err := s.remember(base, from, s.pos-1); err != nil {
-			return err
-		}
+		s.remember(base, from, s.pos-1)
 		name := s.data[from : s.pos-1]
 		s.space()
 		if s.peek() != ':' {
@@ -148,22 +146,22 @@ func (s *scanner) next(end byte) (more bool, err error) {
 	return false, errGrammar
 }
 
-// remember notes a name of the object whose names start at base, and refuses
-// one that is there already.
-func (s *scanner) remember(base, from, to int) error {
+// remember notes a name of the object whose names start at base, and blames one
+// that is there already.
+func (s *scanner) remember(base, from, to int) {
 	name := s.data[from:to]
 	if s.used == len(s.names) || bytes.IndexByte(name, '\\') >= 0 {
 		s.doubt = true
-		return nil
+		return
 	}
 	for _, n := range s.names[base:s.used] {
 		if bytes.Equal(s.data[n.from:n.to], name) {
-			return fmt.Errorf("the member %q is there twice", name)
+			s.blame(duplicate(string(name)))
+			return
 		}
 	}
 	s.names[s.used] = span{int32(from), int32(to)}
 	s.used++
-	return nil
 }
 
 // What a byte means inside a string.

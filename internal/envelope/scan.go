@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -35,18 +36,23 @@ type Parts struct {
 // grammar, duplicate names at any depth, nesting, and the envelope's own
 // members. That it is valid UTF-8 the caller has made sure of. What Parse accepts
 // is what github.com/go-json-experiment/json accepts within those limits; a fuzz
-// target holds the two together. On an error the members read so far are filled
-// in, so that an answer can carry the id.
+// target holds the two together. On an error the members that could be read are
+// filled in, those behind a member of the wrong form too, so that an answer can
+// carry the id and the room; these two then keep the limits, or are missing.
 func Parse(data []byte, p *Parts) error {
 	*p = Parts{}
 	s := scanner{data: data}
-	if err := s.envelope(p); err != nil {
+	err := s.envelope(p)
+	limits := p.check()
+	switch {
+	case err != nil:
 		return err
-	}
-	if s.doubt && !jsontext.Value(data).IsValid() {
+	case s.fault != nil:
+		return s.fault
+	case s.doubt && !jsontext.Value(data).IsValid():
 		return errors.New("the message is not valid JSON, or has a duplicate member")
 	}
-	return p.check()
+	return limits
 }
 
 // Split cuts a binary message at its newline into the envelope and the content;
@@ -70,25 +76,25 @@ func (p *Parts) Bare() error {
 	return nil
 }
 
-// check applies the limits of the envelope's own strings.
-func (p *Parts) check() error {
+// check applies the limits of the envelope's own strings. An id or a room that
+// breaks them is taken out: it cannot be repeated in an answer.
+func (p *Parts) check() (err error) {
+	if p.ID != nil && (len(p.ID) == 0 || len(p.ID) > MaxID) {
+		err = fmt.Errorf(`the member "id" has %d bytes, allowed are 1 to %d`, len(p.ID), MaxID)
+		p.ID = nil
+	}
+	if p.Room != nil {
+		if bad := CheckName("room", p.Room, MaxRoom); bad != nil {
+			err, p.Room = bad, nil
+		}
+	}
 	if p.Type == nil {
 		return errors.New(`the member "type" is missing`)
 	}
-	if err := CheckName("type", p.Type, MaxType); err != nil {
-		return err
+	if bad := CheckName("type", p.Type, MaxType); bad != nil {
+		return bad
 	}
-	if p.Room != nil {
-		if err := CheckName("room", p.Room, MaxRoom); err != nil {
-			return err
-		}
-	}
-	if p.ID != nil && (len(p.ID) == 0 || len(p.ID) > MaxID) {
-		id := p.ID
-		p.ID = nil // too long to be repeated in an answer
-		return fmt.Errorf(`the member "id" has %d bytes, allowed are 1 to %d`, len(id), MaxID)
-	}
-	return nil
+	return err
 }
 
 // CheckName says whether a type or a room name keeps the protocol's limits.
@@ -106,11 +112,13 @@ func CheckName[S []byte | string](member string, name S, most int) error {
 
 // scanner walks one message. doubt is set where deciding alone would need more
 // code than it saves (\u escapes, escaped or many names in one object); then
-// the JSON library has the last word.
+// the JSON library has the last word. fault is the first thing that is wrong with
+// what is JSON; the scanner goes on behind it.
 type scanner struct {
 	data    []byte
 	pos     int
 	depth   int
+	fault   error
 	doubt   bool
 	foreign bool     // a string is not ASCII
 	names   [24]span // names of the open objects, innermost last
@@ -118,6 +126,12 @@ type scanner struct {
 }
 
 type span struct{ from, to int32 }
+
+func (s *scanner) blame(err error) {
+	if s.fault == nil {
+		s.fault = err
+	}
+}
 
 func (s *scanner) envelope(p *Parts) error {
 	s.space()
@@ -166,7 +180,8 @@ func (s *scanner) member(name []byte, p *Parts) (err error) {
 			return err
 		}
 		if p.Content != nil {
-			return duplicate("content")
+			s.blame(duplicate("content"))
+			return nil
 		}
 		p.Content = s.data[from:s.pos]
 		return nil
@@ -177,7 +192,8 @@ func (s *scanner) member(name []byte, p *Parts) (err error) {
 // text reads a member that must be a string.
 func (s *scanner) text(name string, into *[]byte) error {
 	if s.peek() != '"' {
-		return fmt.Errorf("the member %q is not a string", name)
+		s.blame(fmt.Errorf("the member %q is not a string", name))
+		return s.value()
 	}
 	from := s.pos
 	if err := s.str(); err != nil {
@@ -191,7 +207,8 @@ func (s *scanner) text(name string, into *[]byte) error {
 		}
 	}
 	if *into != nil {
-		return duplicate(name)
+		s.blame(duplicate(name))
+		return nil
 	}
 	*into = v
 	return nil
@@ -213,7 +230,7 @@ func (s *scanner) timestamp(into *int64) error {
 	}
 	v := s.data[from:s.pos]
 	if v[0] == '"' {
-		if t, err := time.Parse(time.RFC3339, string(v[1:len(v)-1])); err == nil {
+		if t, err := instant(v[1 : len(v)-1]); err == nil {
 			*into = t.UnixMilli()
 			return nil
 		}
@@ -221,7 +238,26 @@ func (s *scanner) timestamp(into *int64) error {
 		*into = n
 		return nil
 	}
-	return errors.New(`the member "timestamp" is neither an integer nor an RFC 3339 string`)
+	s.blame(errors.New(`the member "timestamp" is neither an integer of 64 bits nor an RFC 3339 string`))
+	return nil
+}
+
+// instant reads all of RFC 3339: its letters may be small, and a second may be
+// the 61st, which is the first one of the next minute.
+func instant(v []byte) (time.Time, error) {
+	if bytes.IndexByte(v, '\\') >= 0 {
+		var err error
+		if v, err = unquote(v); err != nil {
+			return time.Time{}, err
+		}
+	}
+	const second = len("2006-01-02T15:04:")
+	text := strings.ToUpper(string(v))
+	if len(text) > second+2 && text[second:second+2] == "60" {
+		t, err := time.Parse(time.RFC3339, text[:second]+"59"+text[second+2:])
+		return t.Add(time.Second), err
+	}
+	return time.Parse(time.RFC3339, text)
 }
 
 func duplicate(name string) error { return fmt.Errorf("the member %q is there twice", name) }

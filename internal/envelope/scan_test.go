@@ -26,6 +26,14 @@ func TestParse(t *testing.T) {
 		{"all", ` {"type":"a","content":{"x":[1,-2.5e+3,true,null,"\n"]},"timestamp":1,"room":"r","id":"1","from":3,"more":[]} `, ""},
 		{"escaped name", `{"\u0074ype":"a"}`, ""},
 		{"time as text", `{"type":"a","timestamp":"2026-01-02T03:04:05.5+01:00"}`, ""},
+		{"small letters in a time", `{"type":"a","timestamp":"2026-01-02t03:04:05.5z"}`, ""},
+		{"leap second", `{"type":"a","timestamp":"2016-12-31T23:59:60Z"}`, ""},
+		{"escapes in a time", `{"type":"a","timestamp":"2026-01-02T03\u003a04:05\u005a"}`, ""},
+		{"largest integer", `{"type":"a","timestamp":9223372036854775807}`, ""},
+		{"too large an integer", `{"type":"a","timestamp":9223372036854775808}`, "timestamp"},
+		{"no such second", `{"type":"a","timestamp":"2016-12-31T23:59:61Z"}`, "timestamp"},
+		{"cut time", `{"type":"a","timestamp":"2016-12-31T23:59:60"}`, "timestamp"},
+		{"C1 control in room", "{\"type\":\"a\",\"room\":\"\u0085\"}", ""},
 		{"many names", many + `"z":1}}`, ""},
 		{"surrogate pair", `{"type":"a","content":"\ud83d\ude00"}`, ""},
 		{"depth 64", nest(64), ""},
@@ -70,10 +78,44 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestParseKeepsIDForTheAnswer(t *testing.T) {
-	var p envelope.Parts
-	if err := envelope.Parse([]byte(`{"id":"7","type":""}`), &p); err == nil || string(p.ID) != "7" {
-		t.Fatalf("id %q, error %v", p.ID, err)
+// What is wrong with one member does not hide the others, before it or behind.
+func TestParseKeepsWhatAnAnswerNeeds(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for _, tt := range []struct{ in, id, room, want string }{
+		{`{"id":"7","room":"r","type":""}`, "7", "r", "0 bytes"},
+		{`{"type":5,"id":"7","room":"r"}`, "7", "r", `"type" is not a string`},
+		{`{"type":{"id":"6"},"id":"7"}`, "7", "", `"type" is not a string`},
+		{`{"type":"a","timestamp":"x","room":1,"id":"7"}`, "7", "", `"timestamp" is`},
+		{`{"type":"a","type":"b","id":"7","room":"r"}`, "7", "r", `"type" is there twice`},
+		{`{"type":"a","content":{"x":1,"x":1},"id":"7","room":"r"}`, "7", "r", `"x" is there twice`},
+		{`{"type":"a","id":"7","id":"8","room":"r"}`, "7", "r", `"id" is there twice`},
+		{`{"content":1,"id":"7","content":2,"room":"r"}`, "7", "r", `"content" is there twice`},
+		{`{"type":5,"id":"` + long + `","room":"` + long + `"}`, "", "", `"type" is not a string`},
+		{`{"type":"a","id":"","room":"r"}`, "", "r", `"id" has 0 bytes`},
+		{`{"type":"a","id":"7","room":"a\nb"}`, "7", "", `"room" contains`},
+		{`{"id":"7","room":"r","type":"a"`, "7", "r", "not valid JSON"},
+		{`{"type":5,"id":"7","room":"r"} x`, "7", "r", "something follows"},
+	} {
+		var p envelope.Parts
+		err := envelope.Parse([]byte(tt.in), &p)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || string(p.ID) != tt.id || string(p.Room) != tt.room {
+			t.Errorf("%.60s: id %q, room %q, error %v", tt.in, p.ID, p.Room, err)
+		}
+	}
+}
+
+func TestParseReadsTimes(t *testing.T) {
+	for in, want := range map[string]int64{
+		`1483228800123`:                    1483228800123,
+		`"2017-01-01T00:00:00.5Z"`:         1483228800500,
+		`"2016-12-31t23:59:60.5z"`:         1483228800500,
+		`"2017-01-01T01:00:00\u002b01:00"`: 1483228800000,
+		`-1`:                               -1,
+	} {
+		var p envelope.Parts
+		if err := envelope.Parse([]byte(`{"type":"a","timestamp":`+in+`}`), &p); err != nil || p.Timestamp != want {
+			t.Errorf("%s: %d, %v", in, p.Timestamp, err)
+		}
 	}
 }
 
@@ -119,8 +161,11 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if err != nil {
-			return // refused for a limit of the protocol; TestParse has those
+		if err != nil { // refused for a limit of the protocol; TestParse has those
+			if len(p.ID) > envelope.MaxID || len(p.Room) > envelope.MaxRoom {
+				t.Fatalf("an answer to %q would have the id %q, the room %q", data, p.ID, p.Room)
+			}
+			return
 		}
 		if string(p.Type) != *ref.Type || ref.Room != nil && string(p.Room) != *ref.Room || ref.ID != nil && string(p.ID) != *ref.ID ||
 			string(p.Content) != string(ref.Content) {
