@@ -35,11 +35,7 @@ func (p *Peer) handle(in *inbound) {
 // malformed tells the sender what was wrong, and ends a connection that sends
 // nothing else.
 func (p *Peer) malformed(in *inbound) {
-	id := in.parts.ID
-	if len(id) > envelope.MaxID {
-		id = nil // too long to be repeated
-	}
-	p.refuse("", string(id), message.Public(in.err))
+	p.refuse(string(in.parts.Room), string(in.parts.ID), message.Public(in.err))
 	if p.turn.bad++; p.turn.bad >= tolerance {
 		p.Close(message.ClosePolicy, "too many malformed messages in a row")
 	}

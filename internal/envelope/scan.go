@@ -238,7 +238,7 @@ func (s *scanner) timestamp(into *int64) error {
 		*into = n
 		return nil
 	}
-	s.blame(errors.New(`the member "timestamp" is neither an integer of 64 bits nor an RFC 3339 string`))
+	s.blame(errors.New(`the member "timestamp" is neither an integer nor an RFC 3339 string`))
 	return nil
 }
 
