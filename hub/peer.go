@@ -82,6 +82,9 @@ func (p *Peer) Send(e message.Envelope) error {
 // Deliver implements room.Member.
 func (p *Peer) Deliver(f *message.Frame) error { return p.conn.Write(f) }
 
+// Drained implements room.Drainer.
+func (p *Peer) Drained() <-chan struct{} { return p.conn.Drained() }
+
 // Close disconnects the peer: it leaves its rooms at once, and is told the
 // reason behind what it is still owed. Code is one of the close codes of package
 // message or in 4000–4999; the reason, at most 123 bytes, is for people.

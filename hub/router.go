@@ -39,7 +39,7 @@ type Rule struct {
 	// Presence tells members who comes and goes.
 	Presence bool
 	// Delivery is what is promised about messages: room.Ephemeral, the default,
-	// or room.Recoverable.
+	// room.Recoverable or room.Latest.
 	Delivery room.Delivery
 }
 

@@ -65,23 +65,31 @@ func (r *Room) send(ctx context.Context, e message.Envelope, opts []BroadcastOpt
 	if err != nil {
 		return err
 	}
-	except := left(opts)
+	if except := left(opts); r.manager.boards != nil && !e.IsVolatile() {
+		r.post(f, except)
+	} else {
+		r.spread(f, except)
+	}
+	return nil
+}
+
+// spread delivers f to who is there.
+func (r *Room) spread(f *message.Frame, except []string) {
 	live := r.live()
 	if live == nil {
-		return nil
+		return
 	}
 	live.mu.RLock()
 	defer live.mu.RUnlock()
 	if len(except) > 1 {
 		live.deliverExcept(f, except)
-		return nil
+		return
 	}
 	skip := -1
 	if len(except) == 1 {
 		skip = live.find(except[0])
 	}
 	live.deliver(f, skip)
-	return nil
 }
 
 // deliver queues f for all but the member at skip. r.mu is held; Deliver only

@@ -11,7 +11,7 @@ import (
 )
 
 // Delivery is what the rooms of a Manager promise about their messages. It is
-// Ephemeral or Recoverable.
+// Ephemeral, Recoverable or Latest.
 type Delivery interface{ delivery() }
 
 // Ephemeral rooms deliver to who is there, at most once. They keep nothing.

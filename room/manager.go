@@ -30,8 +30,9 @@ type Options struct {
 // Manager keeps rooms by name. It holds only rooms with members, so it needs no
 // cleaning up.
 type Manager struct {
-	opts Options
-	slow message.Policy
+	opts   Options
+	slow   message.Policy
+	boards *boards // of Latest rooms; else nil
 
 	// of recoverable rooms
 	delivery Recoverable
@@ -60,6 +61,8 @@ func NewManager(opts *Options) *Manager {
 	switch d := m.opts.Delivery.(type) {
 	case Ephemeral:
 		m.slow = d.Slow
+	case Latest:
+		m.slow, m.boards = message.LatestOnly, &boards{opts: d.withDefaults()}
 	case Recoverable:
 		if m.opts.Logs == nil {
 			panic("room: Recoverable rooms need Options.Logs")

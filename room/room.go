@@ -124,8 +124,16 @@ func (r *Room) Join(ctx context.Context, m Member, state any, opts ...JoinOption
 	if r.manager.log != nil {
 		return r.enterAt(ctx, member{m, p}, joined, &j)
 	}
+	if r.manager.boards != nil {
+		return r.joinBoard(member{m, p}, joined, &j)
+	}
+	return r.join(member{m, p}, joined, &j)
+}
+
+// join adds m to the live room.
+func (r *Room) join(m member, joined *message.Frame, j *join) error {
 	for {
-		if done, err := r.manager.enter(r.name).add(member{m, p}, joined, &j); done {
+		if done, err := r.manager.enter(r.name).add(m, joined, j); done {
 			return err
 		}
 	}

@@ -1,0 +1,98 @@
+package room_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+)
+
+func price(key, value string) message.Envelope { return message.New("price", key+value).Keyed(key) }
+
+// news is what a member got, without what differs from run to run.
+func news(m *member) string {
+	var all []string
+	for _, s := range m.take() {
+		_, s, _ = strings.Cut(s, " ")
+		all = append(all, strings.Trim(s, `"`))
+	}
+	return strings.Join(all, " ")
+}
+
+// TestLatestOfEachKey: who joins gets the newest of each key, the oldest change
+// first, whether or not somebody was there when it came.
+func TestLatestOfEachKey(t *testing.T) {
+	r := room.NewManager(&room.Options{Delivery: room.Latest{Keys: 3}}).Get("prices")
+	send := func(all ...message.Envelope) {
+		t.Helper()
+		for _, e := range all {
+			if err := r.Broadcast(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send(price("a", "1"), price("b", "1"), price("a", "2"))
+	first := &member{id: "first"}
+	join(t, r, first, nil, room.Ack("1"))
+	if got := news(first); got != `{"members":1} b1 a2` {
+		t.Errorf("who joined got %s", got)
+	}
+	join(t, r, first, nil)
+	if got := news(first); got != "" {
+		t.Errorf("who joined twice got %s", got)
+	}
+	send(price("c", "1"), price("d", "1"), price("x", "1").Volatile(), message.New("price", "no key"))
+	if got := news(first); got != "c1 d1 x1 no key" {
+		t.Errorf("who is there got %s", got)
+	}
+	r.Forget("c")
+	r.Leave(first)
+	second := &member{id: "second"}
+	join(t, r, second, nil)
+	if got := news(second); got != "d1 no key" {
+		t.Errorf("who came later got %s", got)
+	}
+}
+
+// TestLatestIsBounded: whatever comes, no more is kept than the options say, and
+// for no longer.
+func TestLatestIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := room.NewManager(&room.Options{Delivery: room.Latest{Bytes: 10_000, Total: 50_000, KeepFor: time.Minute}})
+		kept := func(name string) int {
+			one := &member{id: "one"}
+			join(t, m.Get(name), one, nil)
+			defer m.Get(name).Leave(one)
+			return len(one.take())
+		}
+		post := func(name, key string) {
+			t.Helper()
+			if err := m.Get(name).Broadcast(t.Context(), price(key, strings.Repeat("x", 100))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 1000 {
+			post("one", fmt.Sprint(i))
+		}
+		if n := kept("one"); n < 5 || n > 20 {
+			t.Errorf("%d values of about 800 bytes are kept in 10,000", n)
+		}
+		for i := range 1000 {
+			post(fmt.Sprint("room", i), "a")
+		}
+		if n := kept("one") + kept("room0"); n != 0 {
+			t.Errorf("%d values of rooms that did not change for longest are kept", n)
+		}
+		if n := kept("room999"); n != 1 {
+			t.Errorf("%d values of the newest room are kept, want 1", n)
+		}
+		<-time.After(time.Minute)
+		if n := kept("room999"); n != 0 {
+			t.Errorf("%d values are kept though they are too old", n)
+		}
+	})
+}
