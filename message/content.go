@@ -16,6 +16,24 @@ type Raw struct {
 	Binary bool
 }
 
+// MarshalJSON implements json.Marshaler: JSON is what it is, bytes are a string in
+// base64.
+func (r Raw) MarshalJSON() ([]byte, error) {
+	switch {
+	case r.Binary:
+		return JSON.Marshal(r.Data)
+	case r.Data == nil:
+		return []byte("null"), nil
+	}
+	return r.Data, nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler: it takes any JSON.
+func (r *Raw) UnmarshalJSON(data []byte) error {
+	*r = Raw{Data: bytes.Clone(data)}
+	return nil
+}
+
 // RawOf returns v as it travels: a Raw as it is, a []byte as binary content, nil
 // as absent, everything else as JSON made by codec; nil is JSON. The error says
 // that v cannot be encoded, or that a Raw is not valid JSON.

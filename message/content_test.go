@@ -202,3 +202,30 @@ func TestCodec(t *testing.T) {
 		}
 	}
 }
+
+// TestJSONInJSON: content and envelopes nest in other contents.
+func TestJSONInJSON(t *testing.T) {
+	type page struct {
+		All  []message.Envelope `json:"all"`
+		None message.Raw        `json:"none"`
+		Raw  message.Raw        `json:"raw"`
+	}
+	at := time.UnixMilli(1_800_000_000_000)
+	say := message.New("say", map[string]int{"a": 1})
+	say.Timestamp, say.Cursor = at, "c1"
+	bytes := message.New("bytes", []byte{0, 255})
+	bytes.Timestamp = at
+	got, err := message.JSON.Marshal(page{All: []message.Envelope{say, bytes}, Raw: message.Raw{Data: []byte(`[1]`)}})
+	const want = `{"all":[{"type":"say","content":{"a":1},"timestamp":1800000000000,"cursor":"c1"},` +
+		`{"type":"bytes","content":"AP8=","timestamp":1800000000000}],"none":null,"raw":[1]}`
+	if string(got) != want || err != nil {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+	var back struct{ Raw message.Raw }
+	if err := message.JSON.Unmarshal([]byte(`{"Raw":{"x":[1,2]}}`), &back); err != nil || string(back.Raw.Data) != `{"x":[1,2]}` {
+		t.Errorf("%s, %v", back.Raw.Data, err)
+	}
+	if _, err := message.JSON.Marshal(message.New("bad", message.Raw{Data: []byte("{")})); err == nil {
+		t.Error("an envelope with broken content was encoded")
+	}
+}

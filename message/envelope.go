@@ -90,6 +90,20 @@ func Decode(data []byte, binary bool) (Envelope, error) {
 	return e, nil
 }
 
+// MarshalJSON implements json.Marshaler: the envelope as it travels, with binary
+// content as a string in base64.
+func (e Envelope) MarshalJSON() ([]byte, error) {
+	content, err := e.raw(nil)
+	if err == nil && content.Binary {
+		content.Data, err = content.MarshalJSON()
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := e.head()
+	return envelope.Append(nil, &h, content.Data), nil
+}
+
 // Encode makes the frame of e that is shared by all who get it. A Timestamp that
 // is zero becomes now; a nil codec is JSON; policy says what happens to the
 // frame at a receiver that is too slow. An error says that the content cannot be
@@ -125,14 +139,20 @@ func (e *Envelope) check() error {
 	return nil
 }
 
-// append writes the message behind the headroom of a frame.
-func (e *Envelope) append(content Raw) []byte {
+// head is what stands in the envelope besides the content.
+func (e *Envelope) head() envelope.Head {
 	h := envelope.Head{Type: e.Type, Room: e.Room, ID: e.ID, From: e.From, User: e.User, Cursor: e.Cursor}
 	if e.Timestamp.IsZero() {
 		h.Timestamp = time.Now().UnixMilli()
 	} else {
 		h.Timestamp = e.Timestamp.UnixMilli()
 	}
+	return h
+}
+
+// append writes the message behind the headroom of a frame.
+func (e *Envelope) append(content Raw) []byte {
+	h := e.head()
 	b := make([]byte, headroom, headroom+h.Size()+len(content.Data))
 	if !content.Binary {
 		return envelope.Append(b, &h, content.Data)

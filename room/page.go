@@ -9,8 +9,8 @@ import (
 
 // Page is a part of a room's history, oldest message first.
 type Page struct {
-	Messages []message.Envelope
-	More     bool // older ones are kept
+	Messages []message.Envelope `json:"messages"`
+	More     bool               `json:"more"` // older ones are kept
 }
 
 // mostPage is how many messages a page has at most.
