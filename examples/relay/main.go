@@ -1,6 +1,13 @@
 // Relay is the smallest hub: for measuring, and for clients under test. Any room
 // may be joined; a message of type "msg" goes to the other members of its room
 // unchanged, one of type "echo" is answered with its own content.
+//
+// Rooms whose names begin with "log/" keep 1,000 messages for 5 minutes, and
+// answer "history" with a page of them: {"before":cursor,"limit":n}. Rooms under
+// "latest/" keep the newest message for each content.key. All others keep nothing.
+//
+// The debug address has pprof, and POST /reset, which closes one connection
+// (?peer=id) or all, so that clients can be seen to come back.
 package main
 
 import (
@@ -24,15 +31,22 @@ import (
 )
 
 const (
-	msg  message.Kind[message.Raw]              = "msg"
-	echo message.Call[message.Raw, message.Raw] = "echo"
+	msg     message.Kind[message.Raw]              = "msg"
+	echo    message.Call[message.Raw, message.Raw] = "echo"
+	history message.Call[before, room.Page]        = "history"
 )
+
+// before asks for messages before a cursor.
+type before struct {
+	Before string `json:"before"`
+	Limit  int    `json:"limit"`
+}
 
 var policies = map[string]message.Policy{"disconnect": message.Disconnect, "drop-oldest": message.DropOldest, "latest": message.LatestOnly}
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on")
-	debug := flag.String("debug", "", "address for pprof; none by default")
+	debug := flag.String("debug", "", "address for pprof and resets; none by default")
 	slow := flag.String("slow", "disconnect", "slow consumers: disconnect, drop-oldest or latest")
 	var o hub.Options
 	var ws transport.WebSocketOptions
@@ -52,11 +66,13 @@ func main() {
 	if !ok {
 		log.Fatalf("-slow %s: it is disconnect, drop-oldest or latest", *slow)
 	}
+	o.Transports = []transport.Transport{transport.WebSocket(&ws)}
+	h := relay(&o, policy)
 	if *debug != "" {
+		http.HandleFunc("POST /reset", reset(h))
 		go func() { log.Println(http.ListenAndServe(*debug, nil)) }()
 	}
-	o.Transports = []transport.Transport{transport.WebSocket(&ws)}
-	if err := serve(*addr, relay(&o, policy)); err != nil {
+	if err := serve(*addr, h); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -65,14 +81,42 @@ func main() {
 func relay(o *hub.Options, policy message.Policy) *hub.Hub {
 	h := hub.New(o)
 	h.Rooms("{room...}", &hub.Rule{Delivery: room.Ephemeral{Slow: policy}})
-	h.Rooms("log/{room...}", &hub.Rule{Delivery: room.Recoverable{Keep: 1000, KeepFor: 5 * time.Minute}})
+	logged := h.Rooms("log/{room...}", &hub.Rule{Delivery: room.Recoverable{Keep: 1000, KeepFor: 5 * time.Minute}})
+	latest := h.Rooms("latest/{room...}", &hub.Rule{Delivery: room.Latest{}})
 	hub.On(h, msg, func(ctx context.Context, r *hub.Request, in message.Raw) error {
 		return r.Others(ctx, msg.New(in))
+	})
+	hub.On(latest, msg, func(ctx context.Context, r *hub.Request, in message.Raw) error {
+		var keyed struct {
+			Key message.Raw `json:"key"` // any JSON
+		}
+		_ = in.Decode(nil, &keyed) // what is no object has no key
+		if len(keyed.Key.Data) > 256 {
+			return &message.Error{Code: message.Invalid, Message: "a key has at most 256 bytes", Field: "content.key"}
+		}
+		return r.Others(ctx, msg.New(in).Keyed(string(keyed.Key.Data)))
+	})
+	hub.Reply(logged, history, func(ctx context.Context, r *hub.Request, in before) (room.Page, error) {
+		return r.Room.History(ctx, in.Before, in.Limit)
 	})
 	hub.Reply(h, echo, func(_ context.Context, _ *hub.Request, in message.Raw) (message.Raw, error) {
 		return in, nil
 	})
 	return h
+}
+
+// reset closes connections as a server does that restarts.
+func reset(h *hub.Hub) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		n := 0
+		for p := range h.Peers() {
+			if id := r.FormValue("peer"); id == "" || id == p.ID() {
+				p.Close(message.CloseRestart, "reset")
+				n++
+			}
+		}
+		_, _ = fmt.Fprintf(w, "%d closed\n", n)
+	}
 }
 
 // serve runs until it is interrupted, then sends the clients away in peace.
