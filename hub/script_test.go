@@ -3,6 +3,7 @@ package hub_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -58,6 +59,7 @@ func scriptHub() *hub.Hub {
 	hub.Reply(h, message.Call[string, bool]("delete"), func(ctx context.Context, r *hub.Request, what string) (bool, error) {
 		return hub.Ask(ctx, r.Peer, sure, "delete "+what+"?")
 	})
+	hub.Stream(h, message.Call[int, int]("numbers"), numbers)
 	hub.On(h, message.Kind[order]("order"), func(context.Context, *hub.Request, order) error { return nil })
 	hub.On(h, message.Kind[string]("fail"), fail)
 	hub.On(h, message.Kind[struct{}]("kick"), func(_ context.Context, r *hub.Request, _ struct{}) error {
@@ -80,6 +82,24 @@ func admit(_ context.Context, r *hub.Request) (any, error) {
 		return nil, &message.Error{Code: message.Denied, Message: "members only", Field: "content.password"}
 	}
 	return map[string]string{"name": card.Name}, nil
+}
+
+// numbers counts up to n; without an end for 0, and not at all below that.
+func numbers(ctx context.Context, _ *hub.Request, n int) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		if n < 0 {
+			yield(0, message.Errorf(message.Invalid, "below zero"))
+			return
+		}
+		for i := 1; i <= max(n, 2); i++ {
+			if !yield(i, nil) {
+				return
+			}
+		}
+		if n == 0 {
+			<-ctx.Done()
+		}
+	}
 }
 
 // fail fails in the way that it is told.

@@ -197,7 +197,7 @@ func (p *Peer) Left(r *room.Room) func() {
 // leave takes the peer out of a room. Leaving one that it is not in is no error.
 func (p *Peer) leave(in *inbound) error {
 	if in.parts.Room == nil {
-		return &message.Error{Code: message.Invalid, Message: "a leave names a room", Field: "room"}
+		return p.leaveStream(in)
 	}
 	p.mu.Lock()
 	m := p.rooms.get(in.parts.Room)

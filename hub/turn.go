@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"unicode/utf8"
@@ -24,7 +25,8 @@ type turn struct {
 	running bool    // a handler is running
 	relief  *relief // another goroutine reads meanwhile; else nil
 	side    chan struct{}
-	bad     int // malformed messages in a row; of the goroutine that handles
+	streams map[string]context.CancelFunc // open ones, by id; Peer.mu guards it
+	bad     int                           // malformed messages in a row; of the goroutine that handles
 }
 
 type relief struct {

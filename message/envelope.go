@@ -27,6 +27,7 @@ type Envelope struct {
 	From      string // id of the sending peer; empty: the server
 	User      string // id of the sending user; empty: not authenticated
 	Cursor    string // position in a room that keeps history
+	Stream    string // id of the question of whose results this is one
 	Timestamp time.Time
 	Content   Raw // as it travels; New keeps a Go value instead
 
@@ -78,7 +79,7 @@ func Decode(data []byte, binary bool) (Envelope, error) {
 	}
 	e := Envelope{
 		Type: string(p.Type), Room: string(p.Room), ID: string(p.ID),
-		From: string(p.From), User: string(p.User), Cursor: string(p.Cursor),
+		From: string(p.From), User: string(p.User), Cursor: string(p.Cursor), Stream: string(p.Stream),
 		Content: Raw{Data: bytes.Clone(content), Binary: binary},
 	}
 	if p.Timestamp != 0 {
@@ -130,7 +131,7 @@ func (e *Envelope) check() error {
 	if err := envelope.CheckName("type", e.Type, envelope.MaxType); err != nil {
 		return fmt.Errorf("message: %w", err)
 	}
-	if len(e.Room) > envelope.MaxRoom || len(e.ID) > envelope.MaxID || !utf8.ValidString(e.Type) {
+	if len(e.Room) > envelope.MaxRoom || len(e.ID) > envelope.MaxID || len(e.Stream) > envelope.MaxID || !utf8.ValidString(e.Type) {
 		return fmt.Errorf("message: %q: the room, the id or the type breaks the limits of the protocol", e.Type)
 	}
 	if len(e.key) > maxKey {
@@ -141,7 +142,7 @@ func (e *Envelope) check() error {
 
 // head is what stands in the envelope besides the content.
 func (e *Envelope) head() envelope.Head {
-	h := envelope.Head{Type: e.Type, Room: e.Room, ID: e.ID, From: e.From, User: e.User, Cursor: e.Cursor}
+	h := envelope.Head{Type: e.Type, Room: e.Room, ID: e.ID, From: e.From, User: e.User, Cursor: e.Cursor, Stream: e.Stream}
 	if e.Timestamp.IsZero() {
 		h.Timestamp = time.Now().UnixMilli()
 	} else {

@@ -35,8 +35,8 @@ func System(t string) bool {
 // Head is what an envelope carries besides its content. Empty members are left
 // out; the timestamp, in milliseconds since the Unix epoch, is always written.
 type Head struct {
-	Type, Room, ID, From, User, Cursor string
-	Timestamp                          int64
+	Type, Room, ID, From, User, Cursor, Stream string
+	Timestamp                                  int64
 }
 
 // Append writes the envelope with content as it is, or without where it is nil.
@@ -54,6 +54,7 @@ func Append(b []byte, h *Head, content []byte) []byte {
 	b = appendMember(b, `,"from":`, h.From)
 	b = appendMember(b, `,"user":`, h.User)
 	b = appendMember(b, `,"cursor":`, h.Cursor)
+	b = appendMember(b, `,"stream":`, h.Stream)
 	return append(b, '}')
 }
 
@@ -62,7 +63,7 @@ func Append(b []byte, h *Head, content []byte) []byte {
 func (h *Head) Size() int {
 	const always = len(`{"type":"","content":,"timestamp":1700000000000}`)
 	n := always + len(h.Type)
-	for _, v := range [...]string{h.Room, h.ID, h.From, h.User, h.Cursor} {
+	for _, v := range [...]string{h.Room, h.ID, h.From, h.User, h.Cursor, h.Stream} {
 		if v != "" {
 			n += len(v) + len(`,"cursor":""`)
 		}

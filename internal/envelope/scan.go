@@ -24,11 +24,11 @@ const (
 
 // Parts are the members of an envelope. Strings are unquoted; Content is JSON as
 // it came. All of them point into the scanned bytes wherever no escape had to be
-// undone. A missing member is nil. From, User and Cursor are the server's to set:
+// undone. A missing member is nil. From, User, Cursor and Stream are the server's to set:
 // a server that reads them ignores them, whatever they are.
 type Parts struct {
 	Type, Content, Room, ID, Since []byte
-	From, User, Cursor             []byte
+	From, User, Cursor, Stream     []byte
 	Timestamp                      int64 // milliseconds since the Unix epoch; 0: missing
 }
 
@@ -172,6 +172,8 @@ func (s *scanner) member(name []byte, p *Parts) (err error) {
 		return s.trusted(&p.User)
 	case "cursor":
 		return s.trusted(&p.Cursor)
+	case "stream":
+		return s.trusted(&p.Stream)
 	case "timestamp":
 		return s.timestamp(&p.Timestamp)
 	case "content":

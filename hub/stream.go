@@ -1,0 +1,113 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/hubbub-go/hubbub/message"
+)
+
+// maxStreams is how many streams of one peer may be open.
+const maxStreams = 8
+
+// Stream registers a handler for a question that is answered by many results, one
+// after another; the first error ends them. The handler runs aside, as with
+// Concurrent. It is asked for no more results than the client takes: yield waits
+// for a client that is slow. ctx ends when the client has heard enough or has
+// gone; what is yielded then goes nowhere. A peer may have 8 streams open; one
+// more is RateLimited. Stream panics as On does.
+func Stream[Req, Res any](r Router, call message.Call[Req, Res], fn func(context.Context, *Request, Req) iter.Seq2[Res, error]) {
+	r.scope().register(string(call), func(ctx context.Context, r *Request) (any, error) {
+		var in Req
+		if err := r.Decode(&in); err != nil {
+			return nil, err
+		}
+		ctx, end, err := r.Peer.openStream(ctx, r.ID)
+		if err != nil {
+			return nil, err
+		}
+		defer end()
+		for result, err := range fn(ctx, r, in) {
+			if err == nil {
+				err = r.Peer.streamed(ctx, r, result)
+			}
+			if ctx.Err() != nil {
+				break
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	}, []HandlerOption{Concurrent})
+}
+
+// openStream notes a stream, so that the client can end it.
+func (p *Peer) openStream(ctx context.Context, id string) (context.Context, func(), error) {
+	if id == "" {
+		return nil, nil, &message.Error{Code: message.Invalid, Message: "a stream needs an id", Field: "id"}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.turn.streams[id] != nil:
+		return nil, nil, message.Errorf(message.Conflict, "a stream with this id is open")
+	case len(p.turn.streams) >= maxStreams:
+		return nil, nil, message.Errorf(message.RateLimited, "%d streams are open", maxStreams)
+	case p.turn.streams == nil:
+		p.turn.streams = map[string]context.CancelFunc{}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	p.turn.streams[id] = cancel
+	return ctx, func() {
+		cancel()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.turn.streams, id)
+	}, nil
+}
+
+// streamed sends one result, when the client can take it.
+func (p *Peer) streamed(ctx context.Context, r *Request, result any) error {
+	e := message.New(r.Type, result)
+	e.Stream = r.ID
+	if r.Room != nil {
+		e.Room = r.Room.Name()
+	}
+	f, err := message.Encode(e, p.hub.opts.Codec, message.CatchUp)
+	if err != nil {
+		return err
+	}
+	for {
+		err := p.conn.Write(f)
+		if !errors.Is(err, message.ErrBehind) {
+			return err
+		}
+		select {
+		case <-p.conn.Drained():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// leaveStream ends a stream that the client names; one that is not open is ended
+// already.
+func (p *Peer) leaveStream(in *inbound) error {
+	var content struct {
+		Stream string `json:"stream"`
+	}
+	if err := in.content.Decode(nil, &content); err != nil || content.Stream == "" {
+		return &message.Error{Code: message.Invalid, Message: "a leave names a room, or a stream in its content", Field: "room"}
+	}
+	p.mu.Lock()
+	if cancel := p.turn.streams[content.Stream]; cancel != nil {
+		cancel()
+	}
+	p.mu.Unlock()
+	if in.parts.ID == nil {
+		return nil
+	}
+	return ignoreClosed(p.reply("", string(in.parts.ID), nil))
+}
