@@ -29,6 +29,7 @@ type connection struct {
 	number  int
 	phase   phase
 	room    string
+	next    uint32        // Resume: the message that it gets next
 	begun   time.Duration // when it was dialed
 	partial []byte        // the beginning of a frame that has not arrived whole
 	backlog []byte        // what the socket did not take
@@ -51,7 +52,7 @@ func (g *generator) dial() error {
 		return err
 	}
 	c := &connection{fd: fd, number: len(g.connections), begun: g.now()}
-	c.room = fmt.Sprintf("r%d", c.number/g.plan.Members)
+	c.room = fmt.Sprintf("%sr%d", g.plan.Prefix, c.number/g.plan.Members)
 	g.connections = append(g.connections, c)
 	if err := unix.Connect(fd, g.address); err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		return fmt.Errorf("connection %d: %w", c.number, err)
@@ -155,7 +156,7 @@ func (g *generator) upgrade(c *connection, data []byte) (used int, err error) {
 		return 0, fmt.Errorf("connection %d: handshake refused: %q", c.number, data)
 	}
 	c.phase = joining
-	if hello := g.dialect.hello(c.room); hello != nil {
+	if hello := g.dialect.hello(c.room, g.since); hello != nil {
 		err = g.sendText(c, hello)
 	}
 	return len(head) + 4, err
@@ -166,6 +167,9 @@ func (g *generator) receive(c *connection, f frame.Frame) error {
 	switch {
 	case f.Opcode == frame.Text && f.Final && !f.Masked:
 		if publisher, sequence, ok := g.markers.read(f.Payload); ok {
+			if g.plan.Kind == Resume {
+				return g.recover(c, sequence)
+			}
 			return g.deliver(c, publisher, sequence)
 		}
 		return g.control(c, f.Payload)
@@ -178,6 +182,12 @@ func (g *generator) receive(c *connection, f frame.Frame) error {
 	return fmt.Errorf("connection %d: unexpected frame, opcode %d, final %t: %q", c.number, f.Opcode, f.Final, f.Payload)
 }
 
+// enter counts a connection that is where it wants to be.
+func (g *generator) enter(c *connection) {
+	g.joined++
+	g.latency.Record(g.received - c.begun)
+}
+
 // control handles a message that is no delivery.
 func (g *generator) control(c *connection, payload []byte) error {
 	reply, done, err := g.dialect.answer(payload, c.room)
@@ -186,8 +196,12 @@ func (g *generator) control(c *connection, payload []byte) error {
 	}
 	if done && c.phase == joining {
 		c.phase = joined
-		g.joined++
-		g.latency.Record(g.received - c.begun)
+		if g.since == "" {
+			g.enter(c)
+		}
+	}
+	if done && g.plan.Kind == Resume && c.number == 0 {
+		return g.settled(payload)
 	}
 	if reply == nil {
 		return nil

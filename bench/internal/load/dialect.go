@@ -12,8 +12,9 @@ import (
 // results are payloads of text frames.
 type dialect interface {
 	path() string
-	// hello is what a client sends first, nil for nothing.
-	hello(room string) []byte
+	// hello is what a client sends first, nil for nothing. since is where it was
+	// before, "" if it was not.
+	hello(room, since string) []byte
 	// answer serves a payload that carries no marker: what to reply, if
 	// anything, and whether it says that the client has joined the room.
 	answer(payload []byte, room string) (reply []byte, joined bool, err error)
@@ -28,7 +29,10 @@ type envelope struct{}
 
 func (envelope) path() string { return "/ws" }
 
-func (envelope) hello(room string) []byte {
+func (envelope) hello(room, since string) []byte {
+	if since != "" {
+		return fmt.Appendf(nil, `{"type":"join","room":%q,"since":%q,"id":"1"}`, room, since)
+	}
 	return fmt.Appendf(nil, `{"type":"join","room":%q,"id":"1"}`, room)
 }
 
@@ -58,7 +62,7 @@ type socketIO struct{}
 
 func (socketIO) path() string { return "/socket.io/?EIO=4&transport=websocket" }
 
-func (socketIO) hello(string) []byte { return nil }
+func (socketIO) hello(string, string) []byte { return nil }
 
 func (socketIO) answer(payload []byte, room string) ([]byte, bool, error) {
 	text := string(payload)

@@ -53,6 +53,8 @@ type generator struct {
 	markers     reader
 	received    time.Duration // when the data being handled was read
 
+	before      string  // Resume: where everybody was
+	since       string  // the same, once all is published
 	ledger      *ledger // nil until everybody has joined
 	publishers  []*publisher
 	cursor      int // the next publisher in turn
@@ -83,11 +85,23 @@ func Run(ctx context.Context, plan Plan) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if plan.Kind == Resume {
+		if err := g.leave(); err != nil {
+			return Result{}, fmt.Errorf("before anybody comes back: %w", err)
+		}
+	}
 	connect, err := g.measure(g.connectAll)
 	if err != nil {
 		return Result{}, fmt.Errorf("connecting: %w", err)
 	}
-	if plan.Kind != Connect {
+	switch plan.Kind {
+	case Resume:
+		connect.Checked = uint64(plan.connections()-1) * uint64(plan.Missed)
+		connect.Deliveries = connect.Checked
+		connect.Connections--
+		return connect, nil
+	case Connect:
+	default:
 		return g.traffic()
 	}
 	if err := g.idle(plan.Settle); err != nil {

@@ -16,6 +16,9 @@ const (
 	Broadcast Kind = "broadcast" // publishers send to their rooms
 	Echo      Kind = "echo"      // every connection asks and waits for its answer
 	Connect   Kind = "connect"   // nothing: connecting itself is measured
+	// Resume: one connection publishes Missed messages to a room that keeps them;
+	// then all others join from before the first. Coming back is measured.
+	Resume Kind = "resume"
 )
 
 // A Plan says what load to put on which server.
@@ -25,6 +28,7 @@ type Plan struct {
 	Dialect string // of the server: "envelope" or "socketio"
 	PID     int    // the server's process, whose CPU time is taken
 
+	Prefix     string // of the rooms' names
 	Rooms      int
 	Members    int // of each room
 	Publishers int // of each room
@@ -37,6 +41,7 @@ type Plan struct {
 	Warmup time.Duration
 	Window time.Duration // of the measurement
 	Settle time.Duration // Connect: idle time before memory is measured
+	Missed int           // Resume: messages
 }
 
 func (p Plan) connections() int { return p.Rooms * p.Members }
@@ -47,6 +52,11 @@ func (p Plan) check() error {
 	}
 	switch p.Kind {
 	case Connect:
+		return nil
+	case Resume:
+		if p.Rooms != 1 || p.Members < 2 || p.Missed < 1 {
+			return errors.New("load: in a resume plan there is one room, somebody who comes back, and something to miss")
+		}
 		return nil
 	case Echo:
 		if p.Members != 1 || p.Publishers != 1 {

@@ -41,7 +41,7 @@ func (r Report) Write(w io.Writer) error {
 	b.WriteString("\nREADME.md says what this measures and what it does not.\n")
 	for _, scenario := range r.Suite.Scenarios {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", scenario.Name, scenario.Title)
-		writeMarkdown(&b, scenario.Table.rows(r.Suite.Entries, r.Results.Samples[scenario.Name], r.Suite.Runs))
+		writeMarkdown(&b, scenario.Table.rows(scenario.entries(r.Suite.Entries), r.Results.Samples[scenario.Name], r.Suite.Runs))
 	}
 	if len(r.Results.Failures) > 0 {
 		b.WriteString("\n## FAILED runs\n\n")

@@ -3,6 +3,7 @@
 package suite
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hubbub-go/hubbub/bench/internal/load"
@@ -14,6 +15,16 @@ type Scenario struct {
 	Title string
 	Table Table
 	Plan  load.Plan
+	// Hubbub: no other server does that.
+	Hubbub bool
+}
+
+// entries are the servers that the scenario is for.
+func (s Scenario) entries(all []Entry) []Entry {
+	if !s.Hubbub {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return e.Name != Hubbub })
 }
 
 // A Pace is how long the runs take.
@@ -39,17 +50,21 @@ func Scenarios(pace Pace) []Scenario {
 	storm := hold // which does not wait for anything to settle
 	hold.Settle = pace.Settle
 	list := []Scenario{
-		{"saturated-100", "Saturated fan-out, one room of 100: 4 publishers, 32 messages in flight", Deliveries, saturated(100)},
-		{"saturated-1000", "Saturated fan-out, one room of 1,000: 4 publishers, 32 messages in flight", Deliveries, saturated(1000)},
-		{"saturated-9000", "Saturated fan-out, one room of 9,000: 4 publishers, 32 messages in flight", Deliveries, saturated(9000)},
-		{"sparse-1000", "Sparse fan-out, one room of 1,000: 100 messages/s, latency from the intended send time", Deliveries,
-			load.Plan{Kind: load.Broadcast, Rooms: 1, Members: 1000, Publishers: 4, Rate: 100}},
-		{"small-rooms", "4,500 rooms of 2: one publisher a room, 256 messages in flight over all", Deliveries,
-			load.Plan{Kind: load.Broadcast, Rooms: 4500, Members: 2, Publishers: 1, InFlight: 256}},
-		{"echo", "RPC echo: 100 clients, one request in flight each (a delivery is an answer)", Deliveries,
-			load.Plan{Kind: load.Echo, Rooms: 100, Members: 1, Publishers: 1, InFlight: 100}},
-		{"idle", "Idle memory: 5,000 connections, joined", Memory, hold},
-		{"storm", "Connect storm: 5,000 connections connect and join, up to 128 at a time", Connects, storm},
+		{Name: "saturated-100", Title: "Saturated fan-out, one room of 100: 4 publishers, 32 messages in flight", Table: Deliveries, Plan: saturated(100)},
+		{Name: "saturated-1000", Title: "Saturated fan-out, one room of 1,000: 4 publishers, 32 messages in flight", Table: Deliveries, Plan: saturated(1000)},
+		{Name: "recoverable-1000", Title: "Saturated fan-out as above, one room of 1,000 that keeps its history; to be compared with hubbub above", Table: Deliveries, Hubbub: true,
+			Plan: load.Plan{Kind: load.Broadcast, Prefix: "log/", Rooms: 1, Members: 1000, Publishers: 4, InFlight: 32}},
+		{Name: "saturated-9000", Title: "Saturated fan-out, one room of 9,000: 4 publishers, 32 messages in flight", Table: Deliveries, Plan: saturated(9000)},
+		{Name: "sparse-1000", Title: "Sparse fan-out, one room of 1,000: 100 messages/s, latency from the intended send time", Table: Deliveries,
+			Plan: load.Plan{Kind: load.Broadcast, Rooms: 1, Members: 1000, Publishers: 4, Rate: 100}},
+		{Name: "small-rooms", Title: "4,500 rooms of 2: one publisher a room, 256 messages in flight over all", Table: Deliveries,
+			Plan: load.Plan{Kind: load.Broadcast, Rooms: 4500, Members: 2, Publishers: 1, InFlight: 256}},
+		{Name: "echo", Title: "RPC echo: 100 clients, one request in flight each (a delivery is an answer)", Table: Deliveries,
+			Plan: load.Plan{Kind: load.Echo, Rooms: 100, Members: 1, Publishers: 1, InFlight: 100}},
+		{Name: "resume", Title: "Resume: 1,000 clients come back, up to 128 at a time, to 100 messages that each has missed", Table: Connects, Hubbub: true,
+			Plan: load.Plan{Kind: load.Resume, Prefix: "log/", Rooms: 1, Members: 1001, Missed: 100}},
+		{Name: "idle", Title: "Idle memory: 5,000 connections, joined", Table: Memory, Plan: hold},
+		{Name: "storm", Title: "Connect storm: 5,000 connections connect and join, up to 128 at a time", Table: Connects, Plan: storm},
 	}
 	for i := range list {
 		plan := &list[i].Plan

@@ -71,11 +71,12 @@ func (s *Suite) Run(ctx context.Context) (*Results, error) {
 	for _, scenario := range s.Scenarios {
 		samples := map[string][]load.Result{}
 		results.Samples[scenario.Name] = samples
+		entries := scenario.entries(s.Entries)
 		for run := range s.Runs {
 			// Each run begins with another server, so that none is always the
 			// one that comes after the heaviest.
-			for i := range s.Entries {
-				entry := s.Entries[(i+run)%len(s.Entries)]
+			for i := range entries {
+				entry := entries[(i+run)%len(entries)]
 				result, err := s.single(ctx, scenario, entry)
 				if ctx.Err() != nil {
 					return nil, ctx.Err()
