@@ -1,9 +1,9 @@
 import type { HubImpl } from './hub.js';
-import { Policy } from './outgoing.js';
+import { Policy, type Request } from './outgoing.js';
 import { Inbox } from './inbox.js';
-import type { CallOptions, Off, Receipt, SendOptions } from './types.js';
+import type { CallOptions, Off, Receipt, SendOptions, StreamOptions } from './types.js';
 import { uuid } from './uuid.js';
-import { encode, sizeOf, type Envelope } from './wire.js';
+import { encode, sizeOf, type Envelope, type Frame } from './wire.js';
 import { HubbubError } from './errors.js';
 
 const CONGESTED = 65_536; // bytes that the socket has not sent yet
@@ -32,41 +32,54 @@ export abstract class Channel {
     return off;
   }
 
-  async send(type: string, content?: unknown, { volatile, ttl, id = uuid() }: SendOptions = {}): Promise<Receipt> {
+  async send(type: string, content?: unknown, { volatile, ttl, at, id = uuid() }: SendOptions = {}): Promise<Receipt> {
     const { _link, _options } = this._hub;
     if (volatile) {
-      if (!_link._isUp || _link._socket!.bufferedAmount! > CONGESTED) return 'dropped';
-      const frame = encode({ type, room: this.name }, content);
+      if (!_link._isUp || _link._socket!.bufferedAmount! > CONGESTED) return { status: 'dropped' };
+      const frame = encode({ type, room: this.name, since: at }, content);
       if (sizeOf(frame) > _link._limit) throw new HubbubError('too_large');
       _link._send(frame);
-      return 'sent';
+      return { status: 'sent' };
     }
-    await this._ask(id, type, content, Policy.Repeat, ttl ?? _options.ttl);
-    return 'acked';
+    const frame = encode({ type, room: this.name, id, since: at }, content);
+    const { cursor } = await this._answer(id, frame, Policy.Repeat, ttl ?? _options.ttl);
+    return { status: 'acked', cursor };
   }
 
   async call(type: string, content?: unknown, { timeout, signal }: CallOptions = {}): Promise<unknown> {
     const id = uuid();
-    return (await this._ask(id, type, content, Policy.Once, timeout ?? this._hub._options.timeout, signal)).content;
+    const frame = encode({ type, room: this.name, id }, content);
+    return (await this._answer(id, frame, Policy.Once, timeout ?? this._hub._options.timeout, signal)).content;
   }
 
-  private _ask(id: string, type: string, content: unknown, policy: Policy, within: number, signal?: AbortSignal): Promise<Envelope> {
+  stream(type: string, content?: unknown, { signal }: StreamOptions = {}): AsyncIterableIterator<unknown> {
+    const id = uuid();
     const frame = encode({ type, room: this.name, id }, content);
+    const inbox = new Inbox(() => this._hub._outgoing._cancel(id));
+    this._ask(id, frame, {
+      _policy: Policy.Stream,
+      _within: this._hub._options.timeout,
+      _next: (value) => inbox._push(value),
+      _done: () => inbox._finish(),
+      _fail: (error) => inbox._finish(error, signal?.aborted),
+    }, signal);
+    return inbox;
+  }
+
+  private _answer(id: string, frame: Frame, _policy: Policy, _within: number, signal?: AbortSignal): Promise<Envelope> {
+    return new Promise((_done, _fail) => this._ask(id, frame, { _policy, _within, _done, _fail }, signal));
+  }
+
+  private _ask(id: string, frame: Frame, request: Request, signal?: AbortSignal): void {
     const { _outgoing } = this._hub;
-    return new Promise<Envelope>((resolve, reject) => {
-      const abort = () => {
-        _outgoing._settle(id);
-        reject(signal!.reason);
-      };
-      if (signal?.aborted) return abort();
-      signal?.addEventListener('abort', abort);
-      const end = () => signal?.removeEventListener('abort', abort);
-      _outgoing._request(id, frame, {
-        _policy: policy,
-        _within: within,
-        _done: (ack) => { end(); resolve(ack); },
-        _fail: (error) => { end(); reject(error); },
-      });
+    const abort = () => _outgoing._cancel(id, signal!.reason);
+    if (signal?.aborted) return request._fail(signal.reason);
+    signal?.addEventListener('abort', abort);
+    const end = () => signal?.removeEventListener('abort', abort);
+    _outgoing._request(id, frame, {
+      ...request,
+      _done: (ack) => { end(); request._done(ack); },
+      _fail: (error) => { end(); request._fail(error); },
     });
   }
 

@@ -5,6 +5,7 @@ import { settings, type Settings } from './options.js';
 import { Outgoing } from './outgoing.js';
 import { RoomImpl } from './room.js';
 import type { Off, Options, State, Welcome, WhyClosed } from './types.js';
+import { uuid } from './uuid.js';
 import { encode, sizeOf, type Envelope } from './wire.js';
 
 type Answer = (message: never) => unknown;
@@ -18,6 +19,7 @@ export class HubImpl extends Channel {
   private readonly _rooms = new Map<string, RoomImpl>();
   private readonly _answers = new Map<string, Answer>();
   private _welcome?: Welcome;
+  private _session?: string; // of the first welcome, and of every connection after it
 
   constructor(url: string, options: Options) {
     super();
@@ -54,6 +56,9 @@ export class HubImpl extends Channel {
 
   _up({ content }: Envelope): void {
     this._welcome = content as Welcome;
+    // A server that does not know it answers with an error, which ends up nowhere.
+    if (this._session) this._link._send(encode({ type: 'auth', id: uuid() }, { session: this._session }));
+    else this._session = (content as { session?: string }).session;
     for (const room of this._rooms.values()) room._up();
     this._outgoing._up();
     this._emit('welcome', content);
@@ -75,9 +80,10 @@ export class HubImpl extends Channel {
   }
 
   _receive(message: Envelope): void {
-    const { type, id, room } = message;
+    const { type, id, room, stream } = message;
     const place = room ? this._rooms.get(room) : this;
-    if (type == 'ack' || type == 'error') this._answered(message, place);
+    if (stream) this._outgoing._next(message);
+    else if (type == 'ack' || type == 'error') this._answered(message, place);
     else if (id) this._asked(message);
     // "state" is the one event of the client's own that a server could send.
     else if (place instanceof RoomImpl) place._receive(message);

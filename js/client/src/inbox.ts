@@ -28,9 +28,8 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
   }
 
   return(): Promise<IteratorResult<T>> {
-    this._values.length = 0;
+    this._finish(undefined, true);
     this._error = undefined;
-    this._finish();
     return Promise.resolve({ done: true, value: undefined });
   }
 
@@ -41,7 +40,9 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
     this._serve();
   }
 
-  _finish(error?: unknown): void {
+  /** What is already here is still read, unless nobody wants it. */
+  _finish(error?: unknown, drop?: boolean): void {
+    if (drop) this._values.length = 0;
     if (this._ended) return;
     this._ended = true;
     this._error = error;

@@ -3,8 +3,8 @@ import type { Hub, Options } from './types.js';
 
 export { HubbubError, type Code } from './errors.js';
 export type {
-  Api, CallOptions, Gap, Hub, HubEvents, Joined, Member, Message, Off, Options, Presence, Receipt, Receives, Room, RoomEvents,
-  SendOptions, Sends, SocketClass, SocketLike, State, Welcome, WhyClosed,
+  Api, CallOptions, Gap, Hub, HubEvents, Joined, Member, Message, Off, Options, Presence, PresenceChange, Receipt, Receives, Room, RoomEvents,
+  SendOptions, Sends, SocketClass, SocketLike, State, StreamOptions, Welcome, WhyClosed,
 } from './types.js';
 
 /**

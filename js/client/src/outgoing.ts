@@ -1,10 +1,14 @@
 import { HubbubError } from './errors.js';
 import type { Link } from './link.js';
 import { later, type Settings } from './options.js';
-import { sizeOf, type Envelope, type Frame } from './wire.js';
+import { uuid } from './uuid.js';
+import { encode, sizeOf, type Envelope, type Frame } from './wire.js';
 
-/** How often a request may go over a wire: until it is answered, once, or once and only on this connection. */
-export const enum Policy { Repeat, Once, Now }
+/**
+ * How often a request may go over a wire: until it is answered, once, or once
+ * and only on this connection. A stream goes once and its end may take forever.
+ */
+export const enum Policy { Repeat, Once, Now, Stream }
 
 export interface Request {
   _policy: Policy;
@@ -12,6 +16,8 @@ export interface Request {
   /** Called within the arrival of the answer, not later: the next message may depend on it. */
   _done(ack: Envelope): void;
   _fail(error: unknown): void;
+  /** An item of a stream. */
+  _next?(content: unknown): void;
 }
 
 interface Item extends Request {
@@ -43,7 +49,7 @@ export class Outgoing {
       _frame: frame,
       _size: sizeOf(frame),
       _sent: false,
-      _timer: later(request._within, () => this._fail(id, this._late(item))),
+      _timer: later(request._within, () => this._late(id, item)),
     };
     this._items.set(id, item);
     this.bytes += item._size;
@@ -57,9 +63,9 @@ export class Outgoing {
     if (this.messages >= queueMessages || this.bytes + size > queueBytes) return 'overflow';
   }
 
-  private _late(item: Item): string {
-    if (!item._sent) return 'expired';
-    return item._policy == Policy.Repeat ? 'unknown' : 'timeout';
+  private _late(id: string, { _sent, _policy }: Item): void {
+    if (!_sent) this._fail(id, 'expired');
+    else if (_policy != Policy.Stream) this._fail(id, _policy == Policy.Repeat ? 'unknown' : 'timeout');
   }
 
   private _write(id: string, item: Item): void {
@@ -92,6 +98,17 @@ export class Outgoing {
       this.bytes -= item._size;
     }
     return item;
+  }
+
+  /** Nobody waits for the answer any more; a stream that runs is stopped. */
+  _cancel(id: string, reason?: unknown): void {
+    const item = this._settle(id);
+    if (item?._sent && item._policy == Policy.Stream) this._link._send(encode({ type: 'leave', id: uuid() }, { stream: id }));
+    item?._fail(reason);
+  }
+
+  _next({ stream, content }: Envelope): void {
+    this._items.get(stream!)?._next?.(content);
   }
 
   private _fail(id: string, code: string): void {

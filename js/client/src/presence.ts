@@ -1,10 +1,11 @@
-import type { Member, Off } from './types.js';
+import type { Member, Off, PresenceChange } from './types.js';
 import type { Envelope } from './wire.js';
 
 /** Who is in the room: the list of the join, and what came after it. */
 export class PresenceList {
   list: readonly Member[] = [];
   count = 0;
+  private _whole = false; // there was a list to begin with
   private readonly _listeners = new Set<() => void>();
 
   subscribe(fn: () => void): Off {
@@ -13,14 +14,26 @@ export class PresenceList {
     return () => { this._listeners.delete(listener); };
   }
 
-  _reset(list: readonly Member[] = [], count = list.length): void {
-    this._set(list, count);
+  _reset(list?: readonly Member[], count = list?.length ?? 0): void {
+    this._whole = !!list;
+    this._set(list ?? [], count);
   }
 
   _apply({ type, from, user, content }: Envelope): void {
-    const others = this.list.filter((member) => member.from != from);
-    if (type == 'left') this._set(others, this.count - 1);
-    else this._set([...others, { from: from!, user, content }], this.count + 1);
+    if (type == 'presence') this._change((content ?? {}) as PresenceChange);
+    else if (type == 'joined' || type == 'left') this._change({ [type]: [{ from: from!, user, content }] });
+  }
+
+  private _change({ joined = [], left = [], updated = [], members = this.count + joined.length - left.length }: PresenceChange): void {
+    const all = new Map(this.list.map((member) => [member.from, member]));
+    // Where one entry stands for a user, it may be known by another of the user's ids.
+    const forget = (id: string, user?: string) => {
+      if (!all.delete(id) && user) for (const [key, member] of all) if (member.user == user) return all.delete(key);
+    };
+    for (const { from, user } of left) forget(from, user);
+    for (const { was, from, user } of updated) if (was || !all.has(from)) forget(was ?? from, user);
+    if (this._whole) for (const { from, user, content } of [...joined, ...updated]) all.set(from, { from, user, content });
+    this._set([...all.values()], members);
   }
 
   private _set(list: readonly Member[], count: number): void {

@@ -26,8 +26,8 @@ export class RoomImpl extends Channel {
   private _content: unknown;
   private _join = 0; // counts joins, so that a late answer finds itself outdated
   private _again = false; // it was a member before
-  private _cursor?: string; // of what was processed last
-  private readonly _seen = new Set<string>();
+  cursor?: string;
+  private readonly _seen = new Map<string, boolean>(); // cursors that were processed, and whether as a message
 
   constructor(readonly _hub: HubImpl, override readonly name: string) {
     super();
@@ -57,7 +57,7 @@ export class RoomImpl extends Channel {
   private _request(type: string, content: unknown, result: { _done(ack: Envelope): void; _fail(error: unknown): void }): void {
     const id = uuid();
     try {
-      const frame = encode({ type, room: this.name, id, since: type == 'join' ? this._cursor : undefined }, content);
+      const frame = encode({ type, room: this.name, id, since: type == 'join' ? this.cursor : undefined }, content);
       this._hub._outgoing._request(id, frame, { ...result, _policy: Policy.Now, _within: this._hub._options.timeout });
     } catch (error) {
       result._fail(error);
@@ -128,29 +128,34 @@ export class RoomImpl extends Channel {
 
   private _restart(cursor?: string): void {
     this._seen.clear();
-    this._cursor = cursor;
+    this.cursor = cursor;
   }
 
   _receive(message: Envelope): void {
     const { type, content, cursor } = message;
-    if (!this._promise || this._seen.has(cursor!)) return;
+    if (!this._promise || this._seen.get(cursor!)) return;
     if (type == 'gap') {
       const { reason, cursor: next } = (content ?? {}) as Gap;
       this._restart(next);
       this._emit(type, { missed: 'certain', reason, cursor: next });
       return;
     }
-    if (type == 'joined' || type == 'left') this.presence._apply(message);
+    this.presence._apply(message);
     this._emit(type, message);
-    this._processed(cursor);
+    this._processed(cursor, true);
   }
 
-  /** Cursors are opaque: they can be kept and recognised, nothing else. */
-  _processed(cursor: string | undefined): void {
+  /**
+   * Cursors are opaque: they can be kept and recognised, nothing else. The ack of
+   * a repeated message may come late, and must not lead back; the message itself
+   * may follow its ack, and is news.
+   */
+  _processed(cursor: string | undefined, delivered = false): void {
     if (!cursor || !this._promise) return;
-    this._cursor = cursor;
-    this._seen.add(cursor);
-    if (this._seen.size > REMEMBERED) this._seen.delete(this._seen.values().next().value!);
+    const { _seen } = this;
+    if (!_seen.has(cursor)) this.cursor = cursor;
+    _seen.set(cursor, delivered || !!_seen.get(cursor));
+    if (_seen.size > REMEMBERED) _seen.delete(_seen.keys().next().value!);
   }
 
   _fail(error: unknown): void {

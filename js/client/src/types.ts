@@ -9,6 +9,7 @@ import type { HubbubError } from './errors.js';
  *       on: { msg: { body: string } };                           // server to client
  *       call: { rename: (to: string) => { ok: boolean } };       // client asks
  *       answer: { confirm: (question: string) => boolean };      // server asks
+ *       stream: { count: (to: number) => number };               // client asks, the server answers item by item
  *     }
  */
 export interface Api {
@@ -16,6 +17,7 @@ export interface Api {
   on?: object;
   call?: object;
   answer?: object;
+  stream?: object;
 }
 
 type Part<A, V extends keyof Api> = A extends { [K in V]: infer P extends object } ? P : Record<string, unknown>;
@@ -54,8 +56,13 @@ export interface WhyClosed {
   readonly reason: string;
 }
 
-/** `acked`: the server has handled it · `sent`: volatile, on its way · `dropped`: volatile, and the connection was away or congested */
-export type Receipt = 'acked' | 'sent' | 'dropped';
+/** What became of a message that was sent. */
+export interface Receipt {
+  /** `acked`: the server has handled it · `sent`: volatile, on its way · `dropped`: volatile, and the connection was away or congested */
+  readonly status: 'acked' | 'sent' | 'dropped';
+  /** Where the message is in the history of its room; absent where there is none, or the room has gone on meanwhile. */
+  readonly cursor?: string;
+}
 
 /** Messages of a room that this client does not have. */
 export interface Gap {
@@ -83,6 +90,16 @@ export interface Member<C = unknown> {
   readonly content?: C;
 }
 
+/** Many changes at once, or a changed state. Empty lists are absent. */
+export interface PresenceChange {
+  /** How many there are now. */
+  readonly members?: number;
+  readonly joined?: readonly Member[];
+  readonly left?: readonly Member[];
+  /** `was`: the id until now of a member that came back with another one. */
+  readonly updated?: readonly (Member & { readonly was?: string })[];
+}
+
 export interface Welcome {
   readonly id: string;
   readonly user?: string;
@@ -97,11 +114,18 @@ export interface SendOptions {
   ttl?: number;
   /** A message id of your own, so that a later send is known as the same message. */
   id?: string;
+  /** Publish only if the room is still at this cursor; otherwise `send` rejects with `conflict`. */
+  at?: string;
 }
 
 export interface CallOptions {
   /** How long to wait for the answer, in ms, a wait for the connection included. */
   timeout?: number;
+  signal?: AbortSignal;
+}
+
+export interface StreamOptions {
+  /** Ends the stream, here and at the server. */
   signal?: AbortSignal;
 }
 
@@ -162,6 +186,8 @@ export interface RoomEvents {
   joined: Message;
   /** Another member went. */
   left: Message;
+  /** Many came or went, a state changed, or the room only counts. */
+  presence: Message<PresenceChange>;
   error: HubbubError;
 }
 
@@ -184,17 +210,24 @@ interface Verbs<A, E> {
   /** Sends once and resolves with the server's answer. Rejects with a HubbubError, or the signal's reason. */
   call<K extends Name<Part<A, 'call'>>>(type: K, ...args: Args<In<Part<A, 'call'>[K]>, CallOptions>): Promise<Out<Part<A, 'call'>[K]>>;
   /**
+   * Asks for many answers, each a turn of the loop. The end of the stream ends
+   * the loop; an error, a lost connection (`unknown`) or the signal's reason is
+   * thrown. Leaving the loop stops the server. Throws `overflow` if more than
+   * 1000 wait for the loop, and is never repeated.
+   */
+  stream<K extends Name<Part<A, 'stream'>>>(type: K, ...args: Args<In<Part<A, 'stream'>[K]>, StreamOptions>): AsyncIterableIterator<Out<Part<A, 'stream'>[K]>>;
+  /**
    * Every message of the type from now on. Ends with the room or the
    * connection; throws `overflow` if more than 1000 wait for the loop.
    */
   messages<K extends Name<Part<A, 'on'>>>(type: K): AsyncIterableIterator<Message<Part<A, 'on'>[K]>>;
 }
 
-/** Who is in a room that shows presence. */
+/** Who is in a room that shows presence. A room that shows one entry for each user lists and counts users. */
 export interface Presence {
-  /** A new array after every change. */
+  /** A new array after every change, of the count too. Empty where the room is too large for a list, or only counts. */
   readonly list: readonly Member[];
-  /** How many, also where the room is too large for a list. */
+  /** How many members the room has, whether there is a list or not. */
   readonly count: number;
   subscribe(fn: () => void): Off;
 }
@@ -203,6 +236,8 @@ export interface Room<A = Api> extends Verbs<A, RoomEvents> {
   readonly name: string;
   readonly joined: boolean;
   readonly presence: Presence;
+  /** In a room that keeps history: the position after the last message whose handlers have returned. For `at`. */
+  readonly cursor?: string;
   /**
    * Becomes a member, and again after every reconnect, until `leave`. Waits for
    * the connection; rejects if the server refuses. Content is for its admission rule.

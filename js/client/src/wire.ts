@@ -11,6 +11,8 @@ export interface Envelope {
   from?: string;
   user?: string;
   cursor?: string;
+  /** Id of the request whose stream the content is an item of. */
+  stream?: string;
 }
 
 const NEWLINE = 10;

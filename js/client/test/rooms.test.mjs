@@ -1,5 +1,4 @@
-// Rooms over connections that come and go. The server's side of history does not
-// exist yet; the script here says what docs/protocol.md reserves.
+// Rooms over connections that come and go.
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -215,7 +214,185 @@ describe('presence', () => {
   });
 });
 
+describe('presence in batches', () => {
+  const batch = (socket, content) => socket.frame({ type: 'presence', room: 'chat/1', content });
+  const enter = (members, presence) => {
+    const socket = up();
+    room.join();
+    admit(socket, { members, presence });
+    return socket;
+  };
+  const shown = () => room.presence.list.map(({ from, content }) => [from, content]);
+
+  test('who came, went and changed is applied at once, told once, and counted as the server counts', () => {
+    const socket = enter(3, [{ from: 'me' }, { from: 'ana', content: 1 }, { from: 'ben', user: 'b', content: 1 }]);
+    const heard = [];
+    let changes = 0;
+    room.presence.subscribe(() => changes++);
+    room.on('presence', ({ content }) => heard.push([content.members, room.presence.count]));
+    for (const event of ['joined', 'left']) room.on(event, () => heard.push(event));
+    batch(socket, { members: 4, joined: [{ from: 'cy', user: 'c', content: 1 }, { from: 'di' }], left: [{ from: 'ana' }], updated: [{ from: 'ben', user: 'b', content: 2 }] });
+    assert.deepEqual(shown(), [['me', undefined], ['ben', 2], ['cy', 1], ['di', undefined]]);
+    assert.deepEqual([heard, changes], [[[4, 4]], 1]);
+    batch(socket, { members: 4, updated: [{ from: 'cy', user: 'c', content: 'away' }] });
+    assert.deepEqual(room.presence.list[2], { from: 'cy', user: 'c', content: 'away' });
+  });
+
+  test('who comes back under another id replaces the old entry', () => {
+    const socket = enter(2, [{ from: 'me' }, { from: 'ben1', user: 'b', content: 1 }]);
+    batch(socket, { members: 2, updated: [{ from: 'ben2', was: 'ben1', user: 'b', content: 1 }] });
+    assert.deepEqual(room.presence.list, [{ from: 'me' }, { from: 'ben2', user: 'b', content: 1 }]);
+    assert.equal(room.presence.count, 2);
+    socket.frame({ type: 'left', room: 'chat/1', from: 'ben2', user: 'b' });
+    assert.deepEqual([shown(), room.presence.count], [[['me', undefined]], 1]);
+  });
+
+  test('one entry for each user: it goes with the last connection, whichever that is', () => {
+    const socket = enter(2, [{ from: 'ana1', user: 'a' }, { from: 'ben1', user: 'b', content: 1 }]);
+    batch(socket, { members: 2, updated: [{ from: 'ben2', user: 'b', content: 2 }] });
+    assert.deepEqual(shown(), [['ana1', undefined], ['ben2', 2]]);
+    socket.frame({ type: 'left', room: 'chat/1', from: 'ben3', user: 'b' });
+    assert.deepEqual([shown(), room.presence.count], [[['ana1', undefined]], 1]);
+    batch(socket, { members: 0, left: [{ from: 'ana7', user: 'a' }] });
+    assert.deepEqual([shown(), room.presence.count], [[], 0]);
+  });
+
+  test('where each connection has its entry, a user’s others stay', () => {
+    const socket = enter(3, [{ from: 'a1', user: 'a' }, { from: 'a2', user: 'a' }, { from: 'me' }]);
+    socket.frame({ type: 'left', room: 'chat/1', from: 'a2', user: 'a' });
+    batch(socket, { members: 3, joined: [{ from: 'a3', user: 'a' }] });
+    assert.deepEqual(shown().map(([from]) => from), ['a1', 'me', 'a3']);
+  });
+
+  test('a room that only counts has a count and no list; every change is told', () => {
+    const socket = enter(1200);
+    const lists = [room.presence.list];
+    room.presence.subscribe(() => lists.push(room.presence.list));
+    batch(socket, { members: 1199 });
+    batch(socket, { members: 1250 });
+    assert.deepEqual([room.presence.count, room.presence.list], [1250, []]);
+    assert.equal(new Set(lists).size, 3);
+  });
+
+  test('a room too large for a list keeps none, and counts on', () => {
+    const socket = enter(5000);
+    socket.frame({ type: 'joined', room: 'chat/1', from: 'x' });
+    socket.frame({ type: 'left', room: 'chat/1', from: 'y' });
+    batch(socket, { joined: [{ from: 'a' }, { from: 'b' }], left: [{ from: 'c' }] });
+    batch(socket, { updated: [{ from: 'a', content: 1 }] });
+    assert.deepEqual([room.presence.count, room.presence.list], [5001, []]);
+    admit(again(), { members: 1, presence: [{ from: 'me' }] });
+    assert.deepEqual([room.presence.count, shown()], [1, [['me', undefined]]]);
+  });
+
+  test('lists of thousands are applied in a moment', () => {
+    const many = (prefix) => Array.from({ length: 1000 }, (_, i) => ({ from: prefix + i, user: prefix + i }));
+    const socket = enter(1000, many('a'));
+    batch(socket, { members: 1000, joined: many('b'), left: many('a') });
+    assert.deepEqual([room.presence.list.length, room.presence.list[999].from], [1000, 'b999']);
+  });
+});
+
+describe('own messages in a room with history', () => {
+  const enter = () => {
+    room.join();
+    const socket = up();
+    admit(socket, { members: 1, cursor: 'c0' });
+    events = [];
+    return socket;
+  };
+
+  test('the receipt says where the message is, and the position counts', async () => {
+    const socket = enter();
+    const sent = outcome(room.send('msg', 'mine'));
+    msg(socket, 'before', 'c1');
+    assert.equal(room.cursor, 'c1');
+    socket.ack(socket.take('msg')[0], undefined, { cursor: 'c2' });
+    assert.equal(room.cursor, 'c2');
+    await settle();
+    assert.deepEqual(sent.now, { value: { status: 'acked', cursor: 'c2' } });
+    assert.equal(admit(again(), { recovered: true }).since, 'c2');
+  });
+
+  test('an ack without a cursor is an ack, and moves nothing', async () => {
+    const socket = enter();
+    const sent = outcome(room.send('msg', 'mine'));
+    msg(socket, 'other', 'c2');
+    socket.ack(socket.take('msg')[0]);
+    await settle();
+    assert.deepEqual([sent.now.value, room.cursor], [{ status: 'acked', cursor: undefined }, 'c2']);
+  });
+
+  test('missed ones come back as acks, in order with the others, and settle what waits', async () => {
+    const socket = enter();
+    const [a, b] = [outcome(room.send('msg', 'a')), outcome(room.send('msg', 'b'))];
+    const ids = socket.take('msg').map(({ id }) => id);
+    const second = again();
+    admit(second, { recovered: true, cursor: 'c0' });
+    second.ack({ id: ids[0], room: 'chat/1' }, undefined, { cursor: 'c1' });
+    msg(second, 'ben', 'c2');
+    await settle();
+    assert.deepEqual([a.now?.value.cursor, b.now], ['c1', undefined]);
+    // What follows answers what was repeated: a is known, b is new.
+    second.ack({ id: ids[0], room: 'chat/1' }, undefined, { cursor: 'c1' });
+    assert.equal(room.cursor, 'c2'); // not led back
+    second.ack({ id: ids[1], room: 'chat/1' }, undefined, { cursor: 'c3' });
+    await settle();
+    assert.deepEqual([b.now.value.cursor, room.cursor], ['c3', 'c3']);
+    assert.deepEqual(events.filter((event) => typeof event === 'string'), ['ben']);
+  });
+
+  test('the ack of a message whose sender is no longer waiting counts as well', () => {
+    const socket = enter();
+    room.send('msg', 'gone', { ttl: 100 }).catch(() => {});
+    const [{ id }] = socket.take('msg');
+    pass(101);
+    socket.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c1' });
+    assert.equal(room.cursor, 'c1');
+  });
+
+  test('a message that its sender gets, too, is delivered once, on either side of its ack', () => {
+    const socket = enter();
+    room.send('msg', 1).catch(() => {});
+    room.send('msg', 2).catch(() => {});
+    const [one, two] = socket.take('msg');
+    socket.ack(one, undefined, { cursor: 'c1' });
+    for (let i = 0; i < 2; i++) msg(socket, 'one', 'c1');
+    for (let i = 0; i < 2; i++) msg(socket, 'two', 'c2');
+    socket.ack(two, undefined, { cursor: 'c2' });
+    msg(socket, 'two', 'c2');
+    assert.deepEqual([events, room.cursor], [['one', 'two'], 'c2']);
+  });
+
+  test('optimistic: it says where it expects the room, in every try, and conflict rejects', async () => {
+    const socket = enter();
+    const sent = room.send('msg', 'edit', { at: room.cursor });
+    const [frame] = socket.take('msg');
+    assert.equal(frame.since, 'c0');
+    const plain = room.send('msg', 'plain');
+    assert.equal('since' in socket.take('msg')[0], false);
+    const second = again();
+    admit(second, { recovered: true });
+    const [same] = second.sent.filter(({ type }) => type === 'msg');
+    assert.deepEqual([same.since, same.id], ['c0', frame.id]);
+    second.error(same, { code: 'conflict', message: 'the room has gone on' });
+    await assert.rejects(sent, { code: 'conflict' });
+    assert.equal(room.cursor, 'c0');
+    plain.catch(() => {});
+  });
+});
+
 describe('what was missed', () => {
+  test('a room may replay its last messages after a first join, without a gap', () => {
+    room.join();
+    const socket = up();
+    admit(socket, { members: 1, cursor: 'c3' });
+    for (const n of [4, 5]) msg(socket, `kept ${n}`, `c${n}`);
+    msg(socket, 'live', 'c6');
+    assert.deepEqual(events.slice(1), ['kept 4', 'kept 5', 'live']);
+    assert.equal(room.cursor, 'c6');
+  });
+
   test('a room without cursors: possibly missed, after a reconnect and not before', async () => {
     const joined = room.join();
     admit(up());
@@ -298,7 +475,7 @@ describe('what was missed', () => {
     second.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c1' });
     second.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c1' }); // and the answer to the repetition
     await settle();
-    assert.deepEqual(sent.now, { value: 'acked' });
+    assert.deepEqual(sent.now, { value: { status: 'acked', cursor: 'c1' } });
     assert.equal(admit(again(), { recovered: true }).since, 'c1');
   });
 

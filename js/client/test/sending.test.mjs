@@ -40,7 +40,7 @@ describe('messages', () => {
     assert.match(frame.id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
     socket.ack(frame);
     await settle();
-    assert.deepEqual(sent.now, { value: 'acked' });
+    assert.deepEqual(sent.now, { value: { status: 'acked', cursor: undefined } });
     assert.equal(hub.pending.messages, 0);
   });
 
@@ -66,7 +66,7 @@ describe('messages', () => {
     assert.equal(frames[2].room, 'r');
     third.ack(frames[2]);
     await settle();
-    assert.deepEqual(sent.now, { value: 'acked' });
+    assert.deepEqual(sent.now, { value: { status: 'acked', cursor: undefined } });
     assert.deepEqual(again().take(), []);
   });
 
@@ -112,12 +112,12 @@ describe('messages', () => {
 
   test('volatile messages are dropped without a connection, and the promise says so', async () => {
     const socket = make();
-    assert.equal(await hub.send('typing', null, { volatile: true }), 'dropped');
+    assert.deepEqual(await hub.send('typing', null, { volatile: true }), { status: 'dropped' });
     socket.welcome({ limit: 100 });
-    assert.equal(await hub.send('typing', null, { volatile: true }), 'sent');
+    assert.deepEqual(await hub.send('typing', null, { volatile: true }), { status: 'sent' });
     assert.equal('id' in socket.take()[0], false);
     socket.bufferedAmount = 100_000;
-    assert.equal(await hub.send('typing', null, { volatile: true }), 'dropped');
+    assert.deepEqual(await hub.send('typing', null, { volatile: true }), { status: 'dropped' });
     socket.bufferedAmount = 0;
     await assert.rejects(hub.send('typing', 'x'.repeat(100), { volatile: true }), { code: 'too_large' });
   });
@@ -162,6 +162,65 @@ describe('messages', () => {
     const late = outcome(hub.send('msg', 3));
     await settle();
     assert.deepEqual([left, waits, late].map(({ now }) => now.code), ['unknown', 'closed', 'closed']);
+  });
+});
+
+describe('the session', () => {
+  const SECRET = 'secret-of-connection-1';
+  const auth = (socket) => socket.sent.filter(({ type }) => type === 'auth');
+
+  test('the first connection has its own; later ones continue it before anything else', () => {
+    const first = up();
+    hub.room('r').join().catch(() => {});
+    first.ack(first.take('join')[0], {});
+    hub.send('msg', 1).catch(() => {});
+    assert.deepEqual(auth(first), []);
+    first.end();
+    hub.send('msg', 2).catch(() => {});
+    const second = again();
+    assert.deepEqual(second.sent.map(({ type, content }) => [type, content]), [
+      ['auth', { session: SECRET }], ['join', undefined], ['msg', 1], ['msg', 2],
+    ]);
+    assert.ok(second.sent[0].id);
+    assert.equal('room' in second.sent[0], false);
+  });
+
+  test('whatever the listeners of the welcome send comes after it', () => {
+    up();
+    hub.on('welcome', () => void hub.send('typing', null, { volatile: true }));
+    hub.on('state', (state) => { if (state === 'connected') hub.send('msg', 1).catch(() => {}); });
+    assert.deepEqual(again().sent.map(({ type }) => type), ['auth', 'typing', 'msg']);
+  });
+
+  test('it stays the first one, over all reconnects and a closed connection', () => {
+    up();
+    for (let i = 0; i < 3; i++) {
+      const socket = again();
+      assert.deepEqual(auth(socket).map(({ content }) => content.session), [SECRET]);
+      socket.ack(auth(socket)[0], { session: SECRET });
+    }
+    hub.close();
+    hub.connect();
+    assert.equal(auth(MockSocket.last.welcome())[0].content.session, SECRET);
+  });
+
+  test('a server that cannot continue it is none of the application’s troubles', async () => {
+    up();
+    for (const code of ['unknown_type', 'invalid', 'denied']) {
+      const socket = again();
+      const sent = outcome(hub.send('msg', code));
+      socket.error(auth(socket)[0], { code });
+      socket.ack(socket.take('msg')[0]);
+      await settle();
+      assert.equal(sent.now.value.status, 'acked');
+    }
+    assert.deepEqual([errors, hub.state], [[], 'connected']);
+  });
+
+  test('a server that names none gets none', () => {
+    up({}, { session: undefined });
+    assert.deepEqual(auth(again()), []);
+    assert.equal(auth(again())[0].content.session, 'secret-of-connection-2');
   });
 });
 
@@ -215,6 +274,175 @@ describe('calls', () => {
     await assert.rejects(hub.call('echo', 1, { signal: control.signal }), /enough/);
     socket.welcome();
     assert.deepEqual(socket.take(), []);
+  });
+});
+
+describe('streams', () => {
+  const item = (socket, { id }, content, more) => socket.frame({ type: 'count', stream: id, content, ...more });
+  /** Reads to the end: {values} or {values, code}. */
+  const read = (stream) => {
+    const seen = { values: [] };
+    (async () => {
+      try {
+        for await (const value of stream) seen.values.push(value);
+        seen.ended = true;
+      } catch (error) { seen.code = error.code ?? error.message; }
+    })();
+    return seen;
+  };
+  const start = (socket, place = hub, options) => {
+    const stream = place.stream('count', { to: 3 }, options);
+    return [stream, socket.take('count')[0]];
+  };
+
+  test('items come in order, and the ack ends the loop', async () => {
+    const socket = up();
+    const [stream, question] = start(socket, hub.room('r'));
+    assert.deepEqual([question.room, question.content], ['r', { to: 3 }]);
+    const seen = read(stream);
+    item(socket, question, 1, { room: 'r' });
+    await settle();
+    assert.deepEqual(seen, { values: [1] });
+    item(socket, question, 2, { room: 'r' });
+    socket.bytes({ type: 'count', stream: question.id }, [7, 10]);
+    socket.ack(question, 'the end');
+    await settle();
+    assert.deepEqual(seen, { values: [1, 2, Uint8Array.of(7, 10)], ended: true });
+    assert.equal(hub.pending.messages, 0);
+    assert.deepEqual(socket.take(), []);
+  });
+
+  test('items are nobody else’s messages, and those of a stream that is over nobody’s', async () => {
+    const socket = up();
+    const heard = [];
+    hub.on('count', () => heard.push('hub'));
+    hub.room('r').on('count', () => heard.push('room'));
+    const [a, b] = [start(socket), start(socket)];
+    item(socket, a[1], 'a', { room: 'r' });
+    item(socket, b[1], 'b');
+    item(socket, { id: 'nobody' }, 'x');
+    socket.ack(a[1]);
+    socket.ack(b[1]);
+    item(socket, a[1], 'late');
+    const seen = [read(a[0]), read(b[0])];
+    await settle();
+    assert.deepEqual([seen.map(({ values }) => values), heard, errors], [[['a'], ['b']], [], []]);
+  });
+
+  test('an error is thrown after the items before it', async () => {
+    const socket = up();
+    const [stream, question] = start(socket);
+    item(socket, question, 1);
+    socket.error(question, { code: 'denied' });
+    const seen = read(stream);
+    await settle();
+    assert.deepEqual(seen, { values: [1], code: 'denied' });
+    assert.deepEqual(await stream.next(), { done: true, value: undefined });
+  });
+
+  test('leaving the loop stops the server; its last words are not heard', async () => {
+    const socket = up();
+    const [stream, question] = start(socket, hub.room('r'));
+    for (const n of [1, 2, 3]) item(socket, question, n);
+    for await (const value of stream) {
+      assert.equal(value, 1);
+      break;
+    }
+    const [leave, ...rest] = socket.take();
+    assert.deepEqual([leave.type, leave.content, 'room' in leave, rest], ['leave', { stream: question.id }, false, []]);
+    assert.ok(leave.id && leave.id !== question.id);
+    item(socket, question, 4);
+    socket.ack(leave);
+    socket.ack(question);
+    await stream.return();
+    assert.deepEqual([await stream.next(), socket.take(), errors, hub.pending.messages], [{ done: true, value: undefined }, [], [], 0]);
+  });
+
+  test('a signal stops it at once, whatever still waits to be read', async () => {
+    const socket = up();
+    const control = new AbortController();
+    const [stream, question] = start(socket, hub, { signal: control.signal });
+    for (const n of [1, 2]) item(socket, question, n);
+    assert.equal((await stream.next()).value, 1);
+    control.abort(new Error('enough'));
+    await assert.rejects(stream.next(), /enough/);
+    assert.deepEqual(socket.take().map(({ type, content }) => [type, content]), [['leave', { stream: question.id }]]);
+    await assert.rejects(hub.stream('count', 1, { signal: control.signal }).next(), /enough/);
+    assert.deepEqual(socket.take(), []);
+  });
+
+  test('a signal that outlives its streams does nothing to them', () => {
+    const socket = up();
+    const control = new AbortController();
+    let listeners = 0;
+    const { addEventListener, removeEventListener } = control.signal;
+    control.signal.addEventListener = function (...args) { listeners++; addEventListener.apply(this, args); };
+    control.signal.removeEventListener = function (...args) { listeners--; removeEventListener.apply(this, args); };
+    const streams = Array.from({ length: 3 }, () => start(socket, hub, { signal: control.signal }));
+    assert.equal(listeners, 3);
+    socket.ack(streams[0][1]);
+    socket.error(streams[1][1], { code: 'internal' });
+    streams[2][0].return();
+    assert.equal(listeners, 0);
+    socket.take();
+    control.abort();
+    assert.deepEqual(socket.take(), []);
+  });
+
+  test('a lost connection ends it as unknown, and it is not repeated', async () => {
+    const socket = up();
+    const [stream, question] = start(socket);
+    const seen = read(stream);
+    item(socket, question, 1);
+    const next = again();
+    await settle();
+    assert.deepEqual(seen, { values: [1], code: 'unknown' });
+    assert.deepEqual(next.take(), []);
+    await stream.return();
+    assert.deepEqual(next.take(), []); // there is nothing to stop
+  });
+
+  test('it waits for a connection, but not forever; what runs has all the time', async () => {
+    make({ connectTimeout: 60_000 });
+    const late = read(hub.stream('count', 1));
+    pass(10_001);
+    await settle();
+    assert.equal(late.code, 'expired');
+    const gone = hub.stream('count', 2);
+    await gone.return();
+    const waits = read(hub.stream('count', 3));
+    const socket = MockSocket.last.welcome();
+    const frames = socket.take();
+    assert.deepEqual(frames.map(({ content }) => content), [3]);
+    for (let i = 0; i < 10; i++) {
+      pass(5000);
+      socket.frame({ type: 'x' }); // a sign of life
+    }
+    item(socket, frames[0], 1);
+    socket.ack(frames[0]);
+    await settle();
+    assert.deepEqual(waits, { values: [1], ended: true });
+  });
+
+  test('a loop that does not keep up is told, and the server is stopped', async () => {
+    const socket = up();
+    const [stream, question] = start(socket);
+    for (let n = 0; n <= 1000; n++) item(socket, question, n);
+    assert.deepEqual(socket.take().map(({ type }) => type), ['leave']);
+    const seen = read(stream);
+    for (let i = 0; i < 3; i++) await settle();
+    assert.deepEqual([seen.values.length, seen.code], [1001, 'overflow']);
+  });
+
+  test('after the end of the connection there is none', async () => {
+    const socket = up();
+    const [stream] = start(socket);
+    const seen = read(stream);
+    hub.close();
+    const late = read(hub.stream('count', 1));
+    await settle();
+    assert.deepEqual([seen.code, late.code], ['unknown', 'closed']);
+    assert.throws(() => hub.stream('count', 1n), TypeError);
   });
 });
 

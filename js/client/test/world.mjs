@@ -75,9 +75,9 @@ export class MockSocket {
 
   // --- the server's side ---
 
-  /** What arrived since the last take, pings aside. */
+  /** What arrived since the last take; what a connection does by itself aside. */
   take(type) {
-    const fresh = this.sent.slice(this.#taken).filter(({ type }) => type !== 'ping');
+    const fresh = this.sent.slice(this.#taken).filter(({ type }) => type !== 'ping' && type !== 'auth');
     this.#taken = this.sent.length;
     return type ? fresh.filter((frame) => frame.type === type) : fresh;
   }
@@ -95,7 +95,7 @@ export class MockSocket {
 
   welcome(content = {}) {
     this.readyState = 1;
-    this.frame({ type: 'welcome', content: { id: `peer-${MockSocket.all.length}`, session: 's', heartbeat: 25_000, limit: 65_536, ...content } });
+    this.frame({ type: 'welcome', content: { id: `peer-${MockSocket.all.length}`, session: `secret-of-connection-${MockSocket.all.length}`, heartbeat: 25_000, limit: 65_536, ...content } });
     return this;
   }
 
