@@ -1,6 +1,6 @@
 // Compiled and never run: what the types promise to an application (T10).
 
-import { connect, type Hub, type HubbubError, type Message, type Room } from '@hubbub/client';
+import { connect, type Hub, type HubbubError, type Member, type Message, type PresenceChange, type Receipt, type Room } from '@hubbub/client';
 import { openOutbox } from '@hubbub/client/outbox';
 
 interface Chat {
@@ -8,6 +8,7 @@ interface Chat {
   on: { msg: { body: string }; file: Uint8Array };
   call: { rename: (to: string) => { ok: boolean }; count: () => number };
   answer: { confirm: (question: string) => boolean };
+  stream: { tail: (lines: number) => string; all: () => Uint8Array };
 }
 
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -26,6 +27,11 @@ void room.send('msg', { body: 'hi' }, { ttl: 1000 });
 void room.send('typing', null, { volatile: true });
 void room.send('typing');
 void room.send('file', new Uint8Array());
+void room.send('msg', { body: 'hi' }, room.cursor === undefined ? {} : { at: room.cursor });
+room.on('presence', (message) => same<typeof message, Message<PresenceChange>>(true));
+room.on('presence', ({ content: { members = 0, updated = [] } }) => [members, updated.map(({ was }) => was)]);
+same<typeof room.presence.list, readonly Member[]>(true);
+same<typeof room.presence.count, number>(true);
 hub.answer('confirm', ({ content }) => content.length > 1);
 hub.answer('confirm', async ({ content }) => content.length > 1);
 off();
@@ -36,6 +42,13 @@ async function results() {
   const count = await hub.call('count');
   same<typeof count, number>(true);
   for await (const { content } of room.messages('file')) same<typeof content, Uint8Array>(true);
+  for await (const line of room.stream('tail', 10, { signal: AbortSignal.timeout(1000) })) same<typeof line, string>(true);
+  for await (const part of hub.stream('all')) same<typeof part, Uint8Array>(true);
+  const receipt = await room.send('msg', { body: 'hi' });
+  same<typeof receipt, Receipt>(true);
+  const { status, cursor } = receipt;
+  same<typeof status, 'acked' | 'sent' | 'dropped'>(true);
+  same<typeof cursor, string | undefined>(true);
   const outbox = await openOutbox(hub, { name: 'chat' });
   await outbox.send(room, 'msg', { body: 'later' });
   // @ts-expect-error: content of another type
@@ -53,6 +66,10 @@ void room.send('msg');
 room.on('typing', () => {});
 // @ts-expect-error: wrong content of a call
 void room.call('rename', 1);
+// @ts-expect-error: wrong content of a stream
+room.stream('tail', 'ten');
+// @ts-expect-error: no such stream
+room.stream('tial', 10);
 // @ts-expect-error: wrong answer
 hub.answer('confirm', () => 'yes');
 // @ts-expect-error: no such option
@@ -64,6 +81,7 @@ hub.state = 'closed';
 const plain: Hub = connect('ws://127.0.0.1/ws');
 plain.on('anything', ({ content }) => same<typeof content, unknown>(true));
 void plain.room('r').send('anything', { n: 1 });
+for (const stream of [plain.stream('anything'), plain.room('r').stream('anything', { n: 1 })]) same<typeof stream, AsyncIterableIterator<unknown>>(true);
 void plain.call('anything').then((result) => same<typeof result, unknown>(true));
 const untyped: Room = connect('/ws').room('r');
 untyped.presence.list.map(({ from }) => from);

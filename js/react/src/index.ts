@@ -2,7 +2,7 @@ import {
   createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useState, useSyncExternalStore,
   type ReactElement, type ReactNode,
 } from 'react';
-import { connect, type Gap, type Hub, type Member, type Message, type Options, type Receives, type Room, type State } from '@hubbub/client';
+import { connect, type Gap, type Hub, type Member, type Message, type Options, type Presence, type Receives, type Room, type State } from '@hubbub/client';
 import { hold } from './hold.js';
 
 const HubContext = createContext<Hub<never> | undefined>(undefined);
@@ -89,9 +89,17 @@ export function useRoom<A = object>(name: string, options: UseRoomOptions<A> = {
   return { room, joined, error: failure?.room === room ? failure.error : undefined };
 }
 
-/** Who is in the room; renders again when that changes. */
+/** Who is in the room; renders again when that changes. Empty where the room is too large for a list, or only counts. */
 export function usePresence<A = object>(room: Room<A>): readonly Member[] {
-  const { presence } = room;
-  const get = () => presence.list;
+  return usePresenceOf(room, ({ list }) => list);
+}
+
+/** How many are in the room, whether there is a list or not; renders again when that changes. */
+export function usePresenceCount<A = object>(room: Room<A>): number {
+  return usePresenceOf(room, ({ count }) => count);
+}
+
+function usePresenceOf<T>({ presence }: { readonly presence: Presence }, read: (presence: Presence) => T): T {
+  const get = () => read(presence);
   return useSyncExternalStore(useCallback((changed) => presence.subscribe(changed), [presence]), get, get);
 }

@@ -11,7 +11,7 @@ Object.assign(globalThis, { window, document: window.document, IS_REACT_ACT_ENVI
 Object.defineProperty(globalThis, 'navigator', { value: window.navigator, configurable: true });
 const { act, createElement, StrictMode } = await import('react');
 const { createRoot } = await import('react-dom/client');
-const { HubbubProvider, useHub, useHubState, usePresence, useRoom } = await import('@hubbub/react');
+const { HubbubProvider, useHub, useHubState, usePresence, usePresenceCount, useRoom } = await import('@hubbub/react');
 
 let tree, container;
 
@@ -87,6 +87,62 @@ test('another name is another room', async () => {
   await show(within(createElement(Chat, { name: 'chat/2' })));
   await late();
   assert.deepEqual(MockSocket.last.take().map(({ type, room }) => [type, room]), [['join', 'chat/2'], ['leave', 'chat/1']]);
+});
+
+test('the list follows batches, the count also where there is no list, and who shows neither is left alone', async () => {
+  const batch = (content) => server((socket) => socket.frame({ type: 'presence', room: 'chat/1', content }));
+  const renders = { list: 0, count: 0, chat: 0 };
+  const seen = (kind, text) => { renders[kind]++; return `${text} `; };
+  function List() { return seen('list', usePresence(useHub().room('chat/1')).map(({ from }) => from).join('+')); }
+  function Count() { return seen('count', usePresenceCount(useHub().room('chat/1'))); }
+  function Other() { useRoom('chat/1'); return seen('chat', 'chat'); }
+  await show(within([List, Count, Other].map((one, key) => createElement(one, { key }))));
+  await late();
+  await server((socket) => socket.welcome());
+  await admit({ members: 1, presence: [{ from: 'me' }] });
+  const before = renders.chat;
+  await batch({ members: 3, joined: [{ from: 'ana' }, { from: 'ben' }] });
+  assert.equal(container.textContent, 'me+ana+ben 3 chat ');
+  const counted = renders.count;
+  await batch({ members: 3, updated: [{ from: 'ben2', was: 'ben' }] });
+  assert.equal(container.textContent, 'me+ana+ben2 3 chat ');
+  assert.deepEqual([renders.count, renders.chat], [counted, before]); // the number is the same
+  await server((socket) => socket.end());
+  assert.match(container.textContent, /^me\+ana\+ben2 3/); // until the next list says otherwise
+});
+
+test('a room that only counts renders again with each count', async () => {
+  function Count() {
+    const { room } = useRoom('chat/1');
+    return `${usePresenceCount(room)} of ${usePresence(room).length}`;
+  }
+  await show(within(createElement(Count)));
+  await server((socket) => socket.welcome());
+  await admit({ members: 1200 });
+  for (const members of [1201, 1199]) {
+    await server((socket) => socket.frame({ type: 'presence', room: 'chat/1', content: { members } }));
+    assert.equal(container.textContent, `${members} of 0`);
+  }
+});
+
+test('StrictMode continues one session and one history after a reconnect', async () => {
+  const heard = [];
+  const url = 'ws://chat.example/ws';
+  await show(within(createElement(Chat, { heard }), { url, options: { WebSocket: MockSocket, retryMin: 1, retryMax: 1 } }));
+  await late();
+  await server((socket) => socket.welcome());
+  await admit({ members: 1, cursor: 'c0' });
+  await server((socket) => socket.frame({ type: 'msg', room: 'chat/1', content: 1, cursor: 'c1' }));
+  const dialled = new Promise((resolve) => { MockSocket.onNew = resolve; });
+  await server((socket) => socket.end());
+  await act(() => dialled);
+  MockSocket.onNew = undefined;
+  assert.equal(MockSocket.all.length, 2);
+  await server((socket) => socket.welcome());
+  assert.deepEqual(MockSocket.last.sent.map(({ type, since }) => [type, since]), [['auth', undefined], ['join', 'c1']]);
+  await admit({ members: 1, cursor: 'c1', recovered: true });
+  await server((socket) => socket.frame({ type: 'msg', room: 'chat/1', content: 2, cursor: 'c2' }));
+  assert.deepEqual(heard, ['1', '2']);
 });
 
 test('a refusal is shown', async () => {

@@ -2,7 +2,7 @@
 
 import { createElement } from 'react';
 import { connect, type Member } from '@hubbub/client';
-import { HubbubProvider, useHub, useHubState, usePresence, useRoom } from '@hubbub/react';
+import { HubbubProvider, useHub, useHubState, usePresence, usePresenceCount, useRoom } from '@hubbub/react';
 
 interface Chat {
   send: { msg: string };
@@ -15,13 +15,14 @@ export function Component() {
     onGap: ({ missed }) => missed,
   });
   const members: readonly Member[] = usePresence(room);
+  const count: number = usePresenceCount(room);
   void room.send('msg', 'hi');
   void useHub<Chat>().send('msg', 'hi');
   // @ts-expect-error: wrong content
   void room.send('msg', 1);
   // @ts-expect-error: nobody sends that
   useRoom<Chat>('chat/1', { on: { typing: () => {} } });
-  return createElement('p', null, useHubState(), joined, String(error), members.length);
+  return createElement('p', null, useHubState(), joined, String(error), members.length, count);
 }
 
 createElement(HubbubProvider, { url: '/ws', options: { ttl: 1 } }, createElement(Component));
