@@ -17,6 +17,7 @@ func main() {
 		return r.All(ctx, Say.New(text))
 	})
 	http.Handle("/ws", h)
+	http.Handle("/hubbub.js", hub.Script())
 	http.Handle("/", http.FileServer(http.Dir(".")))
 	log.Fatal(http.ListenAndServe("localhost:8080", nil))
 }

@@ -127,6 +127,7 @@ func serve(addr string, h *hub.Hub) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/ws", h)
+	mux.Handle("/hubbub.js", hub.Script())
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
