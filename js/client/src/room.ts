@@ -103,6 +103,10 @@ export class RoomImpl extends Channel {
   private _refused(error: HubbubError, current: number): void {
     if (error.code == 'unknown') return; // the connection went: the next one joins
     if (this._waiting) return this._forget(error);
+    if (error.field == 'since' && this.cursor) { // not of this server: begin anew, which tells a gap
+      this._restart();
+      return this._up();
+    }
     if (PASSING.includes(error.code)) {
       const wait = error.retryAfter ?? AGAIN_AFTER * (1 + Math.random());
       later(wait, () => { if (current == this._join) this._up(); });

@@ -441,6 +441,19 @@ describe('what was missed', () => {
     assert.equal(admit(again(), { recovered: true }).since, 'new-regress');
   });
 
+  test('a cursor that the server does not understand is given up, and told as a gap', () => {
+    room.join();
+    admit(up(), { cursor: 'c0' });
+    const socket = again();
+    const [join] = socket.take('join');
+    events = [];
+    socket.error(join, { code: 'invalid', field: 'since' });
+    assert.equal('since' in admit(socket, { cursor: 'other' }), false);
+    assert.deepEqual(events.map(([event]) => event), ['join', 'gap']);
+    assert.equal(room.cursor, 'other');
+    assert.deepEqual(errors, []);
+  });
+
   test('a gap while connected is told before what follows it', () => {
     room.join();
     const socket = up();
