@@ -108,3 +108,26 @@ func serve(ctx context.Context, srv *http.Server, h *hub.Hub) error {
 }
 
 //doc:end
+
+func script(h *hub.Hub, mux *http.ServeMux) {
+	//doc:script
+	mux.Handle("/ws", h)
+	mux.Handle("/hubbub.js", hub.Script())
+	//doc:end
+}
+
+func deliveries(h *hub.Hub) {
+	//doc:deliveries
+	h.Rooms("cursors/{id}", &hub.Rule{Delivery: room.Ephemeral{Slow: message.DropOldest}})
+	h.Rooms("support/{id}", &hub.Rule{Delivery: room.Recoverable{Keep: 500, KeepFor: 24 * time.Hour, Replay: 50}})
+	h.Rooms("prices/{market}", &hub.Rule{Delivery: room.Latest{Keys: 200}})
+	//doc:end
+}
+
+func notify(ctx context.Context, h *hub.Hub) error {
+	//doc:inbox
+	inbox := hub.NewInbox(h, "inbox/{user}", room.Recoverable{Keep: 200, Replay: 20})
+	_, err := inbox.Send(ctx, "ana", Say.New(Text{"your order has left"})) // there or not
+	//doc:end
+	return err
+}
