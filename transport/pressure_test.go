@@ -3,6 +3,7 @@ package transport_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -99,6 +100,35 @@ func TestLargerThanPending(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A large message is not copied for each of those who take their time.
+func TestLargeIsShared(t *testing.T) {
+	const clients, size = 8, 4 << 20
+	run(t, []mode{plain, wrapped}, &transport.WebSocketOptions{Pending: pending}, func(t *testing.T, s *server) {
+		var peers [clients]*peer
+		var ends [clients]*socket
+		for i := range peers {
+			p, c := s.dial(t)
+			peers[i], ends[i] = p, c.(*socket)
+		}
+		f := note{n: 1, size: size}.frame(t)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for _, p := range peers {
+			p.write(t, f)
+		}
+		for _, c := range ends {
+			_ = c.SetReadDeadline(time.Now().Add(patience))
+			if _, err := io.CopyN(io.Discard, c.br, 10+size); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 2*size {
+			t.Errorf("%d bytes were allocated for a message of %d", n, size)
+		}
+	})
 }
 
 // A limit that no client could be sent is a mistake that shows at once.

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"math"
@@ -247,7 +248,11 @@ func (t *tap) flush(w *worker, buf []byte) {
 			t.mu.Lock()
 			t.state.blocked = true
 			t.mu.Unlock()
-			go t.drain(append([]byte(nil), out[n:]...))
+			rest := out[n:]
+			if &out[0] == &buf[:1][0] { // the worker's buffer; all else stays as it is
+				rest = bytes.Clone(rest)
+			}
+			go t.drain(rest)
 			return
 		}
 	}
