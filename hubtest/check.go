@@ -1,0 +1,293 @@
+package hubtest
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// mostViolations is how many are told; the first ones are the ones to look at.
+const mostViolations = 10
+
+// Check returns an error that joins the violations, each a *Violation, or nil if
+// there is none. It is for when all has come to rest: members who are there
+// without having got what was acknowledged will not get it.
+func (j *Journal) Check() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var all []error
+	for _, name := range slices.Sorted(maps.Keys(j.rooms)) {
+		for _, v := range j.rooms[name].check(j.AtMostOnce) {
+			if len(all) == mostViolations {
+				return errors.Join(append(all, errors.New("hubtest: … and more"))...)
+			}
+			all = append(all, v)
+		}
+	}
+	return errors.Join(all...)
+}
+
+func (r *roomJournal) check(atMostOnce bool) []*Violation {
+	c := &check{roomJournal: r, found: slices.Clone(r.recorded)}
+	c.cursors()
+	c.duplicates(atMostOnce)
+	for _, v := range r.views {
+		c.publishers(v, atMostOnce)
+	}
+	if atMostOnce {
+		return c.found
+	}
+	c.order()
+	for _, v := range r.views {
+		for i := range v.segments {
+			c.missing(v, i)
+		}
+	}
+	return c.found
+}
+
+// check is one look at a room.
+type check struct {
+	*roomJournal
+	found []*Violation
+}
+
+func (c *check) add(rule Rule, member, body, evidence string, args ...any) {
+	c.found = append(c.found, &Violation{rule, c.name, member, body, fmt.Sprintf(evidence, args...)})
+}
+
+// cursors looks for two messages at one position.
+func (c *check) cursors() {
+	at := map[string]*entry{}
+	for _, e := range c.entries {
+		other := at[e.cursor]
+		switch {
+		case e.cursor == "":
+		case other != nil:
+			c.add(Conflicting, "", e.body, "it has the cursor %q, which %q has too", e.cursor, other.body)
+		default:
+			at[e.cursor] = e
+		}
+	}
+}
+
+// duplicates counts in each view or, where nothing is replayed, in all that a
+// member saw.
+func (c *check) duplicates(atMostOnce bool) {
+	all := map[string]map[string][]int{} // member, body, events
+	for _, v := range c.views {
+		seen := all[v.member]
+		if seen == nil || !atMostOnce {
+			seen = map[string][]int{}
+			all[v.member] = seen
+		}
+		for _, s := range v.sights {
+			seen[s.body] = append(seen[s.body], s.at)
+			e, n := c.bodies[s.body], len(seen[s.body])
+			switch {
+			case n < 2 || atMostOnce && n <= e.attempts:
+			case atMostOnce:
+				c.add(Duplicate, v.member, s.body, "the member saw it %d times (events %v), and it was published %d times", n, seen[s.body], e.attempts)
+			default:
+				c.add(Duplicate, v.member, s.body, "the member saw it %d times (events %v)", n, seen[s.body])
+			}
+		}
+	}
+}
+
+// publishers looks for what a member saw in another order than it was published.
+func (c *check) publishers(v *view, atMostOnce bool) {
+	newest := map[string]*entry{} // of each publisher
+	var last *entry               // of all
+	for i, s := range v.sights {
+		e := c.bodies[s.body]
+		if v.index[s.body] != i {
+			continue // a repetition
+		}
+		b := newest[e.member]
+		switch {
+		case b != nil && e.last < b.first:
+			c.add(Reordered, v.member, e.body, "%q published it (event %d) before %q (event %d), and the member saw it after that (event %d)",
+				e.member, e.last, b.body, b.first, s.at)
+		case !atMostOnce && last != nil && e.acked > 0 && e.acked < last.first:
+			c.add(Reordered, v.member, e.body, "it was acknowledged (event %d) before %q was published (event %d), and the member saw it after that (event %d)",
+				e.acked, last.body, last.first, s.at)
+		}
+		if b == nil || e.first > b.first {
+			newest[e.member] = e
+		}
+		if last == nil || e.first > last.first {
+			last = e
+		}
+	}
+}
+
+// step is that a member saw one message directly before another.
+type step struct {
+	from, to string
+	by       *view
+	at       int
+}
+
+// order looks for a circle in what the members saw directly after each other:
+// where there is none, there is one order that all of it fits into.
+func (c *check) order() {
+	steps, before := c.steps()
+	var free []string // seen before everything that is left
+	for _, e := range c.entries {
+		if before[e.body] == 0 {
+			free = append(free, e.body)
+		}
+	}
+	done := map[string]bool{}
+	for len(free) > 0 {
+		body := free[0]
+		free, done[body] = free[1:], true
+		for _, s := range steps[body] {
+			if before[s.to]--; before[s.to] == 0 {
+				free = append(free, s.to)
+			}
+		}
+	}
+	for _, e := range c.entries {
+		if !done[e.body] && c.circle(e.body, steps, done) {
+			return // one tells enough
+		}
+	}
+}
+
+// steps returns the steps from each message, and how many lead to each.
+func (c *check) steps() (from map[string][]step, to map[string]int) {
+	from, to = map[string][]step{}, map[string]int{}
+	for _, v := range c.views {
+		prev := ""
+		for i, s := range v.sights {
+			if v.index[s.body] != i {
+				continue
+			}
+			if i > 0 {
+				from[prev] = append(from[prev], step{prev, s.body, v, s.at})
+				to[s.body]++
+			}
+			prev = s.body
+		}
+	}
+	return from, to
+}
+
+// circle tells of the shortest circle through body, if there is one.
+func (c *check) circle(body string, steps map[string][]step, done map[string]bool) bool {
+	came := map[string]step{}
+	for next := []string{body}; len(next) > 0; next = next[1:] {
+		for _, s := range steps[next[0]] {
+			if _, known := came[s.to]; known || done[s.to] {
+				continue
+			}
+			came[s.to] = s
+			if s.to == body {
+				c.add(Reordered, "", body, "%s", tell(body, came))
+				return true
+			}
+			next = append(next, s.to)
+		}
+	}
+	return false
+}
+
+// tell goes the circle backwards, and joins what one member saw in one go.
+func tell(body string, came map[string]step) string {
+	var parts []string
+	s := came[body]
+	for {
+		first := came[s.from]
+		for first.by == s.by && s.from != body {
+			s.from, first = first.from, came[first.from]
+		}
+		parts = append(parts, fmt.Sprintf("%q saw %q before %q (event %d)", s.by.member, s.from, s.to, s.at))
+		if s.from == body {
+			break
+		}
+		s = came[s.from]
+	}
+	slices.Reverse(parts)
+	return strings.Join(parts, ", but ")
+}
+
+// span is which part of what another member saw a segment reaches over.
+type span struct {
+	view        *view
+	first, last int
+}
+
+// missing looks for messages that stand between those of a segment.
+func (c *check) missing(v *view, i int) {
+	seg := v.segments[i]
+	spans := c.spans(v, seg)
+	oldest, newest := c.bounds(seg)
+	stays := i == len(v.segments)-1 && v.here && c.now[v.member] == v
+	for _, e := range c.entries {
+		if _, seen := v.index[e.body]; seen || e.member == v.member || e.acked == 0 && !e.seen {
+			continue
+		}
+		since, until := "", ""
+		if e.first > seg.start {
+			since = fmt.Sprintf("it was published (event %d) when the member was there (event %d)", e.first, seg.start)
+		} else if oldest != nil && oldest.acked < e.first {
+			since = fmt.Sprintf("it was published (event %d) after %q was acknowledged (event %d), which the member saw", e.first, oldest.body, oldest.acked)
+		}
+		if stays {
+			until = "the member is still there"
+		} else if newest != nil && e.acked > 0 && e.acked < newest.first {
+			until = fmt.Sprintf("it was acknowledged (event %d) before %q was published (event %d), which the member saw", e.acked, newest.body, newest.first)
+		}
+		for _, s := range spans {
+			at, seen := s.view.index[e.body]
+			if seen && since == "" && s.first < at {
+				since = fmt.Sprintf("%q saw it after %q, which the member saw", s.view.member, s.view.sights[s.first].body)
+			}
+			if seen && until == "" && at < s.last {
+				until = fmt.Sprintf("%q saw it before %q, which the member saw", s.view.member, s.view.sights[s.last].body)
+			}
+		}
+		if since != "" && until != "" {
+			c.add(Missing, v.member, e.body, "%s; %s", since, until)
+		}
+	}
+}
+
+// bounds returns what was acknowledged first and what was published last of a
+// segment.
+func (c *check) bounds(seg *segment) (oldest, newest *entry) {
+	for _, body := range seg.bodies {
+		e := c.bodies[body]
+		if e.acked > 0 && (oldest == nil || e.acked < oldest.acked) {
+			oldest = e
+		}
+		if newest == nil || e.first > newest.first {
+			newest = e
+		}
+	}
+	return oldest, newest
+}
+
+func (c *check) spans(v *view, seg *segment) (spans []span) {
+	for _, other := range c.views {
+		s := span{other, -1, -1}
+		for _, body := range seg.bodies {
+			at, seen := other.index[body]
+			if !seen || other == v {
+				continue
+			}
+			if s.first < 0 || at < s.first {
+				s.first = at
+			}
+			s.last = max(s.last, at)
+		}
+		if s.first >= 0 {
+			spans = append(spans, s)
+		}
+	}
+	return spans
+}

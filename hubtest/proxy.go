@@ -1,0 +1,71 @@
+package hubtest
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Proxy is a TCP proxy on 127.0.0.1 whose network fails when the test wants it
+// to, in front of a server of any kind. Clients of any kind, in other processes
+// too, connect to its Addr. Time is real: what only Go programs take part in is
+// tested faster on a Network.
+//
+// Stalls and the like show later than on a Network, as the system's sockets take
+// megabytes before a writer has to wait.
+type Proxy struct {
+	Faults
+
+	server   string
+	listener net.Listener
+}
+
+// NewProxy starts a proxy in front of server, as "127.0.0.1:8080", which need
+// not be there yet. It ends with the test. Where the test has failed, the faults
+// are logged.
+func NewProxy(t testing.TB, server string) *Proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("hubtest: NewProxy: %v", err)
+	}
+	p := &Proxy{server: server, listener: l}
+	p.init(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { p.accept(ctx, &running) })
+	t.Cleanup(func() {
+		cancel()
+		_ = l.Close()
+		p.end()
+		running.Wait()
+	})
+	return p
+}
+
+// Addr returns the address of the proxy, as "127.0.0.1:40001".
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+func (p *Proxy) accept(ctx context.Context, running *sync.WaitGroup) {
+	for {
+		c, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		running.Go(func() { p.connect(ctx, c.(*net.TCPConn)) })
+	}
+}
+
+// connect connects a client to the server, or resets it.
+func (p *Proxy) connect(ctx context.Context, near *net.TCPConn) {
+	if !p.refuses() {
+		dialer := net.Dialer{Timeout: 5 * time.Second}
+		if far, err := dialer.DialContext(ctx, "tcp", p.server); err == nil {
+			p.open(near, far.(*net.TCPConn))
+			return
+		}
+	}
+	reset(near)
+}
