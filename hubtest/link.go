@@ -1,6 +1,7 @@
 package hubtest
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -21,7 +22,7 @@ func reset(c net.Conn) {
 	case *memConn:
 		c.reset()
 	case *net.TCPConn:
-		_ = c.SetLinger(0)
+		_ = c.SetLinger(0) // what is closed already is left alone
 	}
 	_ = c.Close()
 }
@@ -34,44 +35,46 @@ const (
 // link is one connection through a faulty network: two connections, and a
 // goroutine for each direction between them.
 type link struct {
-	faults    *Faults
-	near, far stream // to the client, to the server
-
-	once sync.Once
-	dead chan struct{}
+	faults *Faults
+	near   stream             // to the client
+	dead   <-chan struct{}    // closed when it is cut, or over
+	cancel context.CancelFunc // closes dead
 
 	late []byte // held back by an overlap; of the goroutine that carries up
 
 	// Guarded by faults.mu.
-	lost    bool // something was swallowed
-	ended   bool // both sides were told the end
-	severed bool // the client's side is cut, the server's is not
+	far     stream // to the server; nil: not connected yet
+	lost    bool   // something was swallowed
+	ended   bool   // both sides were told the end
+	severed bool   // the client's side is cut, the server's is not
 }
 
-// open connects two connections. It reports false, and resets them, where the
-// network has come to its end.
-func (f *Faults) open(near, far stream) bool {
-	l := &link{faults: f, near: near, far: far, dead: make(chan struct{})}
+// open connects near to what dial returns. Faults concern the connection at
+// once. It reports false, and resets near, where the network has come to its end.
+func (f *Faults) open(near stream, dial func(context.Context) (stream, error)) bool {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &link{faults: f, near: near, dead: ctx.Done(), cancel: cancel}
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.over {
-		f.mu.Unlock()
-		l.abort()
+		cancel()
+		reset(near)
 		return false
 	}
-	defer f.mu.Unlock()
 	f.links = append(f.links, l)
-	f.running.Go(l.serve)
+	f.running.Go(func() {
+		if far, err := dial(ctx); err != nil {
+			l.abort()
+		} else {
+			l.serve(far)
+		}
+		cancel()
+		f.remove(l)
+	})
 	return true
 }
 
-func (l *link) serve() {
-	var up sync.WaitGroup
-	up.Go(func() { l.carry(l.near, l.far, Up) })
-	l.carry(l.far, l.near, Down)
-	up.Wait()
-	_ = l.near.Close()
-	_ = l.far.Close()
-	f := l.faults
+func (f *Faults) remove(l *link) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.links = slices.DeleteFunc(f.links, func(o *link) bool { return o == l })
@@ -80,18 +83,48 @@ func (l *link) serve() {
 	}
 }
 
+func (l *link) serve(far stream) {
+	l.faults.mu.Lock()
+	l.far = far
+	ended := l.ended
+	l.faults.mu.Unlock()
+	select {
+	case <-l.dead: // perhaps before there was a far
+		reset(far)
+	default:
+		if ended {
+			l.finish()
+		}
+	}
+	var up sync.WaitGroup
+	up.Go(func() { l.carry(l.near, far, Up) })
+	l.carry(far, l.near, Down)
+	up.Wait()
+	_ = l.near.Close()
+	_ = far.Close()
+}
+
+// ends returns what there is of both ends.
+func (l *link) ends() []stream {
+	l.faults.mu.Lock()
+	defer l.faults.mu.Unlock()
+	if l.far == nil {
+		return []stream{l.near}
+	}
+	return []stream{l.near, l.far}
+}
+
 // abort resets both sides.
 func (l *link) abort() {
-	l.once.Do(func() {
-		close(l.dead)
-		reset(l.near)
-		reset(l.far)
-	})
+	l.cancel()
+	for _, c := range l.ends() {
+		reset(c)
+	}
 }
 
 // finish ends both sides in good order. They have some time to do the same.
 func (l *link) finish() {
-	for _, c := range []stream{l.near, l.far} {
+	for _, c := range l.ends() {
 		_ = c.SetReadDeadline(time.Now().Add(linger))
 		_ = c.CloseWrite()
 	}

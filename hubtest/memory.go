@@ -141,11 +141,12 @@ func (c *memConn) CloseWrite() error {
 	return nil
 }
 
-// reset breaks the connection for both ends; what is on the way is lost.
+// reset breaks the connection for both ends; what is on the way is lost. A closed
+// one is left alone: the other end may still have to read.
 func (c *memConn) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed && c.other.closed {
+	if c.closed {
 		return
 	}
 	for _, end := range []*memConn{c, c.other} {

@@ -78,21 +78,23 @@ func (n *Network) DialContext(ctx context.Context, _, _ string) (net.Conn, error
 	}
 	client, near := memPair(addr, serverAddr)
 	far, server := memPair(addr, serverAddr)
+	if !n.open(near, func(context.Context) (stream, error) { return far, nil }) {
+		return nil, refused
+	}
+	err := refused
 	select {
 	case l.conns <- server:
-		if l.over() { // perhaps only after it has cut those who wait
-			_ = l.Close()
-			return nil, refused
+		if !l.over() {
+			return client, nil
 		}
+		_ = l.Close() // has perhaps cut those who wait before there was this one
 	case <-l.closed:
-		return nil, refused
 	case <-ctx.Done():
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: serverAddr, Err: ctx.Err()}
+		err = &net.OpError{Op: "dial", Net: "tcp", Addr: serverAddr, Err: ctx.Err()}
 	}
-	if !n.open(near, far) {
-		return nil, refused
-	}
-	return client, nil
+	client.reset()
+	server.reset()
+	return nil, err
 }
 
 type memListener struct {

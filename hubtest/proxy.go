@@ -3,7 +3,6 @@ package hubtest
 import (
 	"context"
 	"net"
-	"sync"
 	"testing"
 	"time"
 )
@@ -33,14 +32,10 @@ func NewProxy(t testing.TB, server string) *Proxy {
 	}
 	p := &Proxy{server: server, listener: l}
 	p.init(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { p.accept(ctx, &running) })
+	p.running.Go(p.accept)
 	t.Cleanup(func() {
-		cancel()
 		_ = l.Close()
 		p.end()
-		running.Wait()
 	})
 	return p
 }
@@ -48,24 +43,24 @@ func NewProxy(t testing.TB, server string) *Proxy {
 // Addr returns the address of the proxy, as "127.0.0.1:40001".
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-func (p *Proxy) accept(ctx context.Context, running *sync.WaitGroup) {
+func (p *Proxy) accept() {
+	dial := func(ctx context.Context) (stream, error) {
+		dialer := net.Dialer{Timeout: 5 * time.Second}
+		c, err := dialer.DialContext(ctx, "tcp", p.server)
+		if err != nil {
+			return nil, err
+		}
+		return c.(*net.TCPConn), nil
+	}
 	for {
 		c, err := p.listener.Accept()
-		if err != nil {
+		switch {
+		case err != nil:
 			return
-		}
-		running.Go(func() { p.connect(ctx, c.(*net.TCPConn)) })
-	}
-}
-
-// connect connects a client to the server, or resets it.
-func (p *Proxy) connect(ctx context.Context, near *net.TCPConn) {
-	if !p.refuses() {
-		dialer := net.Dialer{Timeout: 5 * time.Second}
-		if far, err := dialer.DialContext(ctx, "tcp", p.server); err == nil {
-			p.open(near, far.(*net.TCPConn))
-			return
+		case p.refuses():
+			reset(c)
+		default:
+			p.open(c.(*net.TCPConn), dial)
 		}
 	}
-	reset(near)
 }
