@@ -36,10 +36,9 @@ func (r *roomJournal) check(atMostOnce bool) []*Violation {
 	for _, v := range r.views {
 		c.publishers(v, atMostOnce)
 	}
-	if atMostOnce {
+	if atMostOnce || !c.ordered() { // without an order, nothing is in between
 		return c.found
 	}
-	c.order()
 	for _, v := range r.views {
 		for i := range v.segments {
 			c.missing(v, i)
@@ -131,9 +130,9 @@ type step struct {
 	at       int
 }
 
-// order looks for a circle in what the members saw directly after each other:
+// ordered looks for a circle in what the members saw directly after each other:
 // where there is none, there is one order that all of it fits into.
-func (c *check) order() {
+func (c *check) ordered() bool {
 	steps, before := c.steps()
 	var free []string // seen before everything that is left
 	for _, e := range c.entries {
@@ -153,9 +152,10 @@ func (c *check) order() {
 	}
 	for _, e := range c.entries {
 		if !done[e.body] && c.circle(e.body, steps, done) {
-			return // one tells enough
+			return false // one tells enough
 		}
 	}
+	return true
 }
 
 // steps returns the steps from each message, and how many lead to each.
