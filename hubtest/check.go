@@ -215,6 +215,14 @@ func tell(body string, came map[string]step) string {
 	return strings.Join(parts, ", but ")
 }
 
+// stretch is a segment, and what is known of the order around it.
+type stretch struct {
+	*segment
+	stays          bool   // to the end
+	oldest, newest *entry // acknowledged first, and published last
+	spans          []span
+}
+
 // span is which part of what another member saw a segment reaches over.
 type span struct {
 	view        *view
@@ -223,38 +231,52 @@ type span struct {
 
 // missing looks for messages that stand between those of a segment.
 func (c *check) missing(v *view, i int) {
-	seg := v.segments[i]
-	spans := c.spans(v, seg)
-	oldest, newest := c.bounds(seg)
-	stays := i == len(v.segments)-1 && v.here && c.now[v.member] == v
+	s := &stretch{segment: v.segments[i], spans: c.spans(v, v.segments[i])}
+	s.stays = i == len(v.segments)-1 && v.here && c.now[v.member] == v
+	s.oldest, s.newest = c.bounds(s.segment)
 	for _, e := range c.entries {
 		if _, seen := v.index[e.body]; seen || e.member == v.member || e.acked == 0 && !e.seen {
 			continue
 		}
-		since, until := "", ""
-		if e.first > seg.start {
-			since = fmt.Sprintf("it was published (event %d) when the member was there (event %d)", e.first, seg.start)
-		} else if oldest != nil && oldest.acked < e.first {
-			since = fmt.Sprintf("it was published (event %d) after %q was acknowledged (event %d), which the member saw", e.first, oldest.body, oldest.acked)
-		}
-		if stays {
-			until = "the member is still there"
-		} else if newest != nil && e.acked > 0 && e.acked < newest.first {
-			until = fmt.Sprintf("it was acknowledged (event %d) before %q was published (event %d), which the member saw", e.acked, newest.body, newest.first)
-		}
-		for _, s := range spans {
-			at, seen := s.view.index[e.body]
-			if seen && since == "" && s.first < at {
-				since = fmt.Sprintf("%q saw it after %q, which the member saw", s.view.member, s.view.sights[s.first].body)
+		if since := s.since(e); since != "" {
+			if until := s.until(e); until != "" {
+				c.add(Missing, v.member, e.body, "%s; %s", since, until)
 			}
-			if seen && until == "" && at < s.last {
-				until = fmt.Sprintf("%q saw it before %q, which the member saw", s.view.member, s.view.sights[s.last].body)
-			}
-		}
-		if since != "" && until != "" {
-			c.add(Missing, v.member, e.body, "%s; %s", since, until)
 		}
 	}
+}
+
+// since says why a message comes after the beginning of the stretch; "" if it
+// need not.
+func (s *stretch) since(e *entry) string {
+	switch {
+	case e.first > s.start:
+		return fmt.Sprintf("it was published (event %d) when the member was there (event %d)", e.first, s.start)
+	case s.oldest != nil && s.oldest.acked < e.first:
+		return fmt.Sprintf("it was published (event %d) after %q was acknowledged (event %d), which the member saw", e.first, s.oldest.body, s.oldest.acked)
+	}
+	for _, other := range s.spans {
+		if at, seen := other.view.index[e.body]; seen && other.first < at {
+			return fmt.Sprintf("%q saw it after %q, which the member saw", other.view.member, other.view.sights[other.first].body)
+		}
+	}
+	return ""
+}
+
+// until says why it comes before the end.
+func (s *stretch) until(e *entry) string {
+	switch {
+	case s.stays:
+		return "the member is still there"
+	case s.newest != nil && e.acked > 0 && e.acked < s.newest.first:
+		return fmt.Sprintf("it was acknowledged (event %d) before %q was published (event %d), which the member saw", e.acked, s.newest.body, s.newest.first)
+	}
+	for _, other := range s.spans {
+		if at, seen := other.view.index[e.body]; seen && at < other.last {
+			return fmt.Sprintf("%q saw it before %q, which the member saw", other.view.member, other.view.sights[other.last].body)
+		}
+	}
+	return ""
 }
 
 // bounds returns what was acknowledged first and what was published last of a

@@ -9,6 +9,10 @@
 //
 // Whatever is not as expected fails the test at once. Waiting is bounded by 5 s,
 // real ones or those of the bubble.
+//
+// For what goes wrong there is a Network in memory, and a Proxy in front of any
+// server, which do to connections what a test or a Schedule says. A Journal
+// proves that what members saw follows from what was published.
 package hubtest
 
 import (
