@@ -69,7 +69,7 @@ type Fault struct {
 
 	// Pick picks one of the connections that are open when the fault begins, by
 	// its age: 1 is the oldest; beyond the newest it starts again. 0 picks all,
-	// and those that come while the fault lasts.
+	// and those that come while the fault lasts; Refuse and Restart always do.
 	Pick int
 
 	By   time.Duration // of Delay; default 100 ms
@@ -207,8 +207,11 @@ func (a *active) setDefaults() {
 	if !slices.Contains(everyKind, a.Kind) {
 		panic(fmt.Sprintf("hubtest: there is no fault %q", string(a.Kind)))
 	}
-	if a.Kind == Overlap && a.For <= 0 {
+	switch {
+	case a.Kind == Overlap && a.For <= 0:
 		a.For = time.Second
+	case a.Kind == Refuse || a.Kind == Restart:
+		a.Pick = 0
 	}
 	if a.By <= 0 {
 		a.By = 100 * time.Millisecond
@@ -274,7 +277,7 @@ func (f *Faults) heal(a *active) {
 	}
 	var lost []*link
 	for _, l := range f.links {
-		if l.lost && !f.swallows(l) {
+		if len(l.lost) > 0 && !f.swallows(l) {
 			lost = append(lost, l)
 		}
 	}
@@ -322,14 +325,14 @@ type condition struct {
 func (f *Faults) condition(l *link, way Way) (c condition, changed <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c.swallow = l.ended || l.severed && way == Down
+	c.swallow = l.ended || l.lost[way] || l.severed && way == Down
 	for _, a := range f.active {
 		if !a.covers(l, way) {
 			continue
 		}
 		switch a.Kind {
 		case HalfOpen:
-			c.swallow, l.lost = true, true
+			c.swallow, l.lost[way] = true, true
 		case Overlap:
 			c.hold = c.hold || way == Up
 		case Stall:

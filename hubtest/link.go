@@ -43,24 +43,24 @@ type link struct {
 	late []byte // held back by an overlap; of the goroutine that carries up
 
 	// Guarded by faults.mu.
-	far     stream // to the server; nil: not connected yet
-	lost    bool   // something was swallowed
-	ended   bool   // both sides were told the end
-	severed bool   // the client's side is cut, the server's is not
+	far     stream       // to the server; nil: not connected yet
+	lost    map[Way]bool // something was swallowed: nothing may follow
+	ended   bool         // both sides were told the end
+	severed bool         // the client's side is cut, the server's is not
 }
 
 // open connects near to what dial returns. Faults concern the connection at
 // once. It reports false, and resets near, where the network has come to its end.
 func (f *Faults) open(near stream, dial func(context.Context) (stream, error)) bool {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &link{faults: f, near: near, dead: ctx.Done(), cancel: cancel}
+	l := &link{faults: f, near: near, dead: ctx.Done(), cancel: cancel, lost: map[Way]bool{}}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	if f.over {
-		cancel()
-		reset(near)
+		f.mu.Unlock()
+		l.abort()
 		return false
 	}
+	defer f.mu.Unlock()
 	f.links = append(f.links, l)
 	f.running.Go(func() {
 		if far, err := dial(ctx); err != nil {

@@ -157,6 +157,41 @@ func TestHalfOpen(t *testing.T) {
 	})
 }
 
+// TestNoHoles wants what arrives of a half-open connection to be the beginning of
+// what was sent.
+func TestNoHoles(t *testing.T) {
+	networks(t, func(w *wire) {
+		client, server := w.connect()
+		var sending sync.WaitGroup
+		sending.Go(func() {
+			tick := time.NewTicker(100 * time.Microsecond)
+			defer tick.Stop()
+			for n := byte(0); ; n++ {
+				if _, err := client.Write([]byte{n}); err != nil {
+					return
+				}
+				<-tick.C
+			}
+		})
+		b := make([]byte, 1)
+		for n := byte(0); ; n++ {
+			if n == 20 {
+				w.HalfOpen(5 * time.Millisecond)
+			}
+			if _, err := server.Read(b); err != nil {
+				break
+			}
+			if b[0] != n {
+				w.Errorf("%d follows %d", b[0], n-1)
+				break
+			}
+		}
+		_ = server.Close()
+		w.Cut()
+		sending.Wait()
+	})
+}
+
 func TestHalfOpenOneWay(t *testing.T) {
 	networks(t, func(w *wire) {
 		client, server := w.connect()
