@@ -16,6 +16,7 @@ import (
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
 )
 
 // TestRoomsWithoutHistory lets members talk over a network that fails in all ways
@@ -30,7 +31,7 @@ func TestRoomsWithoutHistory(t *testing.T) {
 	for seed := uint64(1); seed <= seeds && !t.Failed(); seed++ {
 		synctest.Test(t, func(t *testing.T) {
 			p := newParty(t, seed, honest)
-			p.run()
+			p.run(p.member)
 			if err := p.journal.Check(); err != nil {
 				t.Errorf("seed %d: %v", seed, err)
 			}
@@ -68,7 +69,7 @@ func TestBrokenRooms(t *testing.T) {
 		t.Run(string(tt.rule), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newParty(t, 1, tt.deliver)
-				p.run()
+				p.run(p.member)
 				var v *hubtest.Violation
 				if err := p.journal.Check(); !errors.As(err, &v) || v.Rule != tt.rule {
 					t.Errorf("the journal says %v, want something %s", err, tt.rule)
@@ -98,7 +99,7 @@ type party struct {
 	last map[string]map[string]bool // member, and whose farewell it has seen
 }
 
-const room = "chat/1"
+const chat1 = "chat/1"
 
 func newParty(t *testing.T, seed uint64, deliver delivery) *party {
 	p := &party{T: t, seed: seed, deliver: deliver, network: hubtest.NewNetwork(t), last: map[string]map[string]bool{}}
@@ -122,6 +123,9 @@ func (p *party) serve() {
 		}
 		return nil
 	})
+	hub.On(p.hub.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}}), say, func(ctx context.Context, r *hub.Request, in text) error {
+		return r.Others(ctx, say.New(in))
+	})
 	web, l := &http.Server{Handler: p.hub}, p.network.Listener()
 	p.web = web
 	p.server.Go(func() { _ = web.Serve(l) })
@@ -136,13 +140,15 @@ func (p *party) stop() {
 	p.server.Wait()
 }
 
-func (p *party) run() {
-	schedule := hubtest.NewSchedule(p.seed, 10*time.Second)
+// run lets three members talk until the network has failed and healed again, and
+// then each say a last word.
+func (p *party) run(member func(ctx context.Context, name string, farewell <-chan struct{}), kinds ...hubtest.Kind) {
+	schedule := hubtest.NewSchedule(p.seed, 10*time.Second, kinds...)
 	ctx, cancel := context.WithCancel(p.Context())
 	farewell := make(chan struct{})
 	var members sync.WaitGroup
 	for _, name := range []string{"ada", "bob", "eve"} {
-		members.Go(func() { p.member(ctx, name, farewell) })
+		members.Go(func() { member(ctx, name, farewell) })
 	}
 	p.network.Run(ctx, schedule)
 	<-time.After(8 * time.Second) // time enough for all to come back
@@ -219,12 +225,12 @@ func (c *connection) talk(ctx context.Context, rnd *rand.Rand, farewell <-chan s
 func (c *connection) say(ctx context.Context, n int, body string) {
 	e := say.New(text{body})
 	e.ID = fmt.Sprint(n)
-	c.journal.Publish(room, c.name, e.ID, body)
+	c.journal.Publish(chat1, c.name, e.ID, body)
 	c.write(ctx, e)
 }
 
 func (c *connection) write(ctx context.Context, e message.Envelope) {
-	e.Room = room
+	e.Room = chat1
 	f, err := message.Encode(e, nil, message.Disconnect)
 	if err != nil {
 		c.Errorf("%v", err)
@@ -237,7 +243,7 @@ func (c *connection) write(ctx context.Context, e message.Envelope) {
 
 // listen writes down what comes, until the connection ends.
 func (c *connection) listen(ctx context.Context, joined chan<- struct{}) {
-	defer c.journal.Leave(room, c.name)
+	defer c.journal.Leave(chat1, c.name)
 	for {
 		_, data, err := c.ws.Read(ctx)
 		if err != nil {
@@ -248,10 +254,10 @@ func (c *connection) listen(ctx context.Context, joined chan<- struct{}) {
 		case err != nil:
 			c.Errorf("%v", err)
 		case e.Type == "ack" && e.ID == "join":
-			c.journal.Join(room, c.name)
+			c.journal.Join(chat1, c.name)
 			close(joined)
 		case e.Type == "ack":
-			c.journal.Ack(room, c.name, e.ID, e.Cursor)
+			c.journal.Ack(chat1, c.name, e.ID, e.Cursor)
 		case e.Type == string(say):
 			c.hear(e)
 		}
@@ -263,7 +269,7 @@ func (c *connection) hear(e message.Envelope) {
 	if err := e.Content.Decode(nil, &in); err != nil {
 		c.Errorf("%v", err)
 	}
-	c.journal.See(room, c.name, in.Body, e.Cursor)
+	c.journal.See(chat1, c.name, in.Body, e.Cursor)
 	if from, ok := cutName(in.Body); ok {
 		c.mu.Lock()
 		defer c.mu.Unlock()
