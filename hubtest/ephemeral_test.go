@@ -143,7 +143,7 @@ func (p *party) stop() {
 // run lets three members talk until the network has failed and healed again, and
 // then each say a last word.
 func (p *party) run(member func(ctx context.Context, name string, farewell <-chan struct{}), kinds ...hubtest.Kind) {
-	schedule := hubtest.NewSchedule(p.seed, 10*time.Second, kinds...)
+	schedule := hubtest.NewSchedule(p.seed, 6*time.Second, kinds...)
 	ctx, cancel := context.WithCancel(p.Context())
 	farewell := make(chan struct{})
 	var members sync.WaitGroup
@@ -151,7 +151,7 @@ func (p *party) run(member func(ctx context.Context, name string, farewell <-cha
 		members.Go(func() { member(ctx, name, farewell) })
 	}
 	p.network.Run(ctx, schedule)
-	<-time.After(8 * time.Second) // time enough for all to come back
+	<-time.After(5 * time.Second) // time enough for all to come back
 	close(farewell)
 	<-time.After(2 * time.Second)
 	cancel()
