@@ -115,6 +115,7 @@ func TestGuide(t *testing.T) {
 		h := hub.New(&hub.Options{Identify: users})
 		chat := rooms(h)
 		handlers(h, chat)
+		moods(chat)
 		addGames(h)
 		c, err := hubtest.DialRequest(t, h, httptest.NewRequest("GET", "/?user=1", nil))
 		if err != nil {

@@ -62,11 +62,21 @@ func rooms(h *hub.Hub) *hub.Scope {
 			}
 			return Public{Name: r.Peer.User()}, nil // what fellow members see
 		},
-		Presence: true,
+		Presence: &room.Presence{Grace: 10 * time.Second},
 		Delivery: room.Ephemeral{Slow: message.DropOldest},
 	})
 	//doc:end
 	return chat
+}
+
+const Mood message.Kind[Public] = "chat.mood"
+
+func moods(chat *hub.Scope) {
+	//doc:mood
+	hub.On(chat, Mood, func(ctx context.Context, r *hub.Request, in Public) error {
+		return r.Room.Update(ctx, r.Peer, in) // the others are told, if it differs
+	})
+	//doc:end
 }
 
 //doc:state

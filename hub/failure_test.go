@@ -11,6 +11,7 @@ import (
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
 )
 
 const cause = "the password is swordfish"
@@ -82,7 +83,7 @@ func TestFailuresElsewhere(t *testing.T) {
 			Disconnect: func(*hub.Peer, error) { panic(cause) },
 		})
 		h.Rooms("closed", &hub.Rule{Join: func(context.Context, *hub.Request) (any, error) { panic(cause) }})
-		h.Rooms("odd", &hub.Rule{Presence: true, Join: func(context.Context, *hub.Request) (any, error) { return make(chan int), nil }})
+		h.Rooms("odd", &hub.Rule{Presence: &room.Presence{}, Join: func(context.Context, *hub.Request) (any, error) { return make(chan int), nil }})
 		c := hubtest.Dial(t, h)
 		wantCode(t, c.TryJoin("closed", nil), message.Internal)
 		wantCode(t, c.TryJoin("odd", nil), message.Internal)

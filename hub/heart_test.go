@@ -17,6 +17,7 @@ import (
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
 	"github.com/hubbub-go/hubbub/transport"
 )
 
@@ -24,7 +25,7 @@ func TestFrozenPeerIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reasons := make(chan error, 1)
 		h := newHub(t, &hub.Options{Disconnect: func(_ *hub.Peer, reason error) { reasons <- reason }})
-		h.Rooms("chat/{id}", &hub.Rule{Presence: true})
+		h.Rooms("chat/{id}", &hub.Rule{Presence: &room.Presence{}})
 		a, b := hubtest.Dial(t, h), hubtest.Dial(t, h)
 		a.Join("chat/1", nil)
 		b.Join("chat/1", nil)

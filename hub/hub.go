@@ -65,13 +65,20 @@ type Hub struct {
 
 	everyone *room.Room
 	heart    heart
+	life     life
 	history  history
 
-	mu       sync.Mutex
-	peers    map[string]*Peer
-	users    map[string]map[*Peer]struct{} // by user; anonymous peers are not in it
-	draining bool
-	running  sync.WaitGroup // a count for each goroutine of a peer
+	mu      sync.Mutex
+	peers   map[string]*Peer
+	users   map[string]map[*Peer]struct{} // by user; anonymous peers are not in it
+	running sync.WaitGroup                // a count for each goroutine of a peer
+}
+
+// life is the time until Shutdown returns.
+type life struct {
+	ctx      context.Context
+	end      context.CancelFunc
+	draining bool // Hub.mu guards it
 }
 
 // history is what a hub has of its recoverable rooms.
@@ -83,6 +90,7 @@ type history struct {
 // New returns a hub. nil means the zero Options.
 func New(opts *Options) *Hub {
 	h := &Hub{peers: map[string]*Peer{}}
+	h.life.ctx, h.life.end = context.WithCancel(context.Background())
 	if opts != nil {
 		h.opts = *opts
 	}
@@ -133,7 +141,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // accept decides whether a client may connect.
 func (h *Hub) accept(r *http.Request) (func(transport.Conn), error) {
 	h.mu.Lock()
-	draining, full := h.draining, h.full()
+	draining, full := h.life.draining, h.full()
 	h.mu.Unlock()
 	switch {
 	case draining:
@@ -210,7 +218,7 @@ func (h *Hub) add(p *Peer, welcome *message.Frame) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.draining:
+	case h.life.draining:
 		return message.CloseAway
 	case h.full():
 		return message.CloseTooMany
@@ -295,7 +303,7 @@ func (h *Hub) BroadcastTo(ctx context.Context, rooms []string, e message.Envelop
 // Stats are counts of a moment.
 type Stats struct {
 	Peers int // connected
-	Rooms int // with members
+	Rooms int // with members, or some that may be back within Presence.Grace
 }
 
 // Stats returns the hub's counts.

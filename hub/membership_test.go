@@ -43,7 +43,7 @@ func TestJoinRule(t *testing.T) {
 				return func() {}, nil
 			}
 			return fmt.Sprintf("%s %s %s %s", c.Name, r.Peer.User(), r.Room.Name(), r.Type), nil
-		}, Presence: true})
+		}, Presence: &room.Presence{}})
 		c := dialAs(t, h, "ana")
 		c.Join("chat/1", card{"Ana"})
 		for id, state := range h.Room("chat/1").Members() {
@@ -80,7 +80,7 @@ func TestGoneWhileTheRuleDecides(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var d diary
 				h := newHub(t, &hub.Options{Heartbeat: 500 * time.Millisecond})
-				slow := &hub.Rule{Presence: true, Join: func(context.Context, *hub.Request) (any, error) {
+				slow := &hub.Rule{Presence: &room.Presence{}, Join: func(context.Context, *hub.Request) (any, error) {
 					<-time.After(time.Second)
 					return nil, nil
 				}}
@@ -202,7 +202,7 @@ func TestTakenOutByTheApplication(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		banned := map[string]bool{}
 		h := newHub(t, nil)
-		rooms := h.Rooms("chat/{id}", &hub.Rule{Presence: true, Join: func(_ context.Context, r *hub.Request) (any, error) {
+		rooms := h.Rooms("chat/{id}", &hub.Rule{Presence: &room.Presence{}, Join: func(_ context.Context, r *hub.Request) (any, error) {
 			if banned[r.Peer.ID()] {
 				return nil, message.Errorf(message.Denied, "you are banned")
 			}

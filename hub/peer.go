@@ -86,8 +86,10 @@ func (p *Peer) Deliver(f *message.Frame) error { return p.conn.Write(f) }
 func (p *Peer) Drained() <-chan struct{} { return p.conn.Drained() }
 
 // Close disconnects the peer: it leaves its rooms at once, and is told the
-// reason behind what it is still owed. Code is one of the close codes of package
-// message or in 4000–4999; the reason, at most 123 bytes, is for people.
+// reason behind what it is still owed. Where Presence.Grace is set, it stays
+// listed for that time, unless clients stay away after such a code. Code is one of
+// the close codes of package message or in 4000–4999; the reason, at most 123
+// bytes, is for people.
 func (p *Peer) Close(code int, reason string) {
 	p.goodbye(code, reason, 0)
 }
@@ -160,7 +162,11 @@ func (p *Peer) end(reason error) {
 	p.answers.clear()
 	p.cancel(reason)
 	for _, m := range rooms {
-		m.room.Leave(p)
+		if forGood(reason) {
+			m.room.Leave(p)
+		} else {
+			m.room.Drop(p)
+		}
 	}
 	p.hub.forget(p)
 	p.report(reason)
@@ -208,6 +214,20 @@ func (p *Peer) apart(end func()) {
 			end()
 		}()
 	}
+}
+
+// forGood reports whether a peer was closed by the server with a code after which
+// its client stays away. Who was cut off, or closed a page, may well be back.
+func forGood(reason error) bool {
+	var closed *transport.CloseError
+	if !errors.As(reason, &closed) || !closed.Local {
+		return false
+	}
+	switch closed.Code {
+	case message.CloseDone, message.CloseProtocol, message.CloseUTF8, message.ClosePolicy, message.CloseTooLarge, message.CloseKicked:
+		return true
+	}
+	return false
 }
 
 // report logs the ends that an operator should know of.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/hubbub-go/hubbub/engine/memory"
@@ -36,11 +37,17 @@ type Rule struct {
 	// The state is what fellow members see of it, in rooms with Presence; it is
 	// encoded as JSON. The error is what the client is told.
 	Join func(ctx context.Context, r *Request) (state any, err error)
-	// Presence tells members who comes and goes.
-	Presence bool
+	// Presence tells members who is there, who comes and who goes; nil: nobody is
+	// told.
+	Presence *room.Presence
 	// Delivery is what is promised about messages: room.Ephemeral, the default,
 	// room.Recoverable or room.Latest.
 	Delivery room.Delivery
+	// Occupied is called when a room has got its first member, Vacated when its
+	// last one has left, Presence.Grace included: one at a time and in order for
+	// each room, on a goroutine of whoever came or went; see room.Options. ctx
+	// ends when Shutdown returns, which they must not call. A panic is logged.
+	Occupied, Vacated func(ctx context.Context, r *room.Room)
 }
 
 // Handler handles one message. The value is the answer that a sender which asked
@@ -69,13 +76,32 @@ func newScope(h *Hub, pattern string, rule *Rule) *Scope {
 	if rule != nil {
 		s.rule = *rule
 	}
-	opts := &room.Options{Codec: h.opts.Codec, Delivery: s.rule.Delivery, Presence: s.rule.Presence}
+	opts := &room.Options{
+		Codec: h.opts.Codec, Delivery: s.rule.Delivery, Presence: s.rule.Presence,
+		Occupied: s.hook("occupied", s.rule.Occupied), Vacated: s.hook("vacated", s.rule.Vacated),
+	}
 	if d, ok := s.rule.Delivery.(room.Recoverable); ok {
 		opts.Logs, opts.Class = h.keep(), pattern
 		s.window = cmp.Or(d.Dedupe, room.DefaultDedupe)
 	}
 	s.rooms = room.NewManager(opts)
 	return s
+}
+
+// hook makes fn one of the hooks of package room.
+func (s *Scope) hook(what string, fn func(context.Context, *room.Room)) func(name string) {
+	if fn == nil {
+		return nil
+	}
+	return func(name string) {
+		defer func() {
+			if v := recover(); v != nil {
+				s.hub.opts.Log.Error("hubbub: a handler panicked", "type", what, "room", name,
+					"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			}
+		}()
+		fn(s.hub.life.ctx, s.rooms.Get(name))
+	}
 }
 
 func (h *Hub) scope() *Scope { return h.root }

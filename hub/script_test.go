@@ -40,7 +40,7 @@ func scriptHub() *hub.Hub {
 	hub.On(chat, message.Kind[[]byte]("bytes"), func(ctx context.Context, r *hub.Request, in []byte) error {
 		return r.All(ctx, message.New("bytes", in))
 	})
-	hub.On(h.Rooms("club/{id}", &hub.Rule{Presence: true, Join: admit}), say, toOthers)
+	hub.On(h.Rooms("club/{id}", &hub.Rule{Presence: &room.Presence{}, Join: admit}), say, toOthers)
 	logged := h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{Keep: 4}})
 	hub.On(logged, say, toOthers)
 	hub.On(logged, message.Kind[[]byte]("bytes"), func(ctx context.Context, r *hub.Request, in []byte) error {

@@ -44,13 +44,17 @@ func (p *Peer) turnAway(code int) {
 func (h *Hub) Shutdown(ctx context.Context) error {
 	h.freeze()
 	h.mu.Lock()
-	h.draining = true
+	h.life.draining = true
 	h.mu.Unlock()
+	defer h.life.end()
 	defer h.closeLogs()
 	h.drain(ctx)
 	done := make(chan struct{})
 	go func() {
 		h.running.Wait()
+		for _, s := range h.scopes { // nobody comes back here
+			s.rooms.Close()
+		}
 		close(done)
 	}()
 	select {

@@ -12,6 +12,7 @@ import (
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
 	"github.com/hubbub-go/hubbub/transport"
 )
 
@@ -180,7 +181,7 @@ func TestShutdownOfNobody(t *testing.T) {
 func TestShutdownUnderLoad(t *testing.T) {
 	for range 20 {
 		h := hub.New(&hub.Options{DrainTime: time.Millisecond})
-		rooms := h.Rooms("chat/{id}", &hub.Rule{Presence: true})
+		rooms := h.Rooms("chat/{id}", &hub.Rule{Presence: &room.Presence{}})
 		hub.On(rooms, say, toOthers)
 		stop := make(chan struct{})
 		for range 4 {

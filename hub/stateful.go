@@ -15,9 +15,9 @@ type StateScope[S any] struct{ *Scope }
 
 // RoomsOf declares rooms with a state. open makes it when the first member is
 // about to join; its error refuses the join. The state lives until the last
-// member has left, and is then closed if it is an io.Closer. A room that fills
-// again gets a new one. State is of this process: what several nodes share does
-// not belong there.
+// member has left, and is then closed if it is an io.Closer; a member that may be
+// back within Presence.Grace has left. A room that fills again gets a new one.
+// State is of this process: what several nodes share does not belong there.
 func RoomsOf[S any](h *Hub, pattern string, rule *Rule, open func(ctx context.Context, r *room.Room) (*S, error)) *StateScope[S] {
 	s := &StateScope[S]{h.Rooms(pattern, rule)}
 	s.states = &states{open: func(ctx context.Context, r *room.Room) (any, error) { return open(ctx, r) }}

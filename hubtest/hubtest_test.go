@@ -9,6 +9,7 @@ import (
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
 )
 
 type text struct {
@@ -23,7 +24,7 @@ const (
 
 func chat() *hub.Hub {
 	h := hub.New(nil)
-	rooms := h.Rooms("chat/{id}", &hub.Rule{Presence: true})
+	rooms := h.Rooms("chat/{id}", &hub.Rule{Presence: &room.Presence{}})
 	hub.On(rooms, say, func(ctx context.Context, r *hub.Request, in text) error {
 		return r.Others(ctx, say.New(in))
 	})

@@ -154,16 +154,11 @@ func (r *Room) deliverOnce(f *message.Frame, reached map[string]struct{}) {
 
 // welcome is the answer to a join. r.mu is held.
 func (r *Room) welcome(j *join) *message.Frame {
-	content := strconv.AppendInt([]byte(`{"members":`), int64(len(r.members)), 10)
-	if r.manager.opts.Presence && len(r.members) <= named {
-		content = append(content, `,"presence":[`...)
-		for i, m := range r.members {
-			if i > 0 {
-				content = append(content, ',')
-			}
-			content = append(content, m.public.entry...)
-		}
-		content = append(content, ']')
+	var content []byte
+	if r.roster != nil {
+		content = r.roster.welcome()
+	} else {
+		content = strconv.AppendInt([]byte(`{"members":`), int64(len(r.members)), 10)
 	}
 	if j.where != nil {
 		content = j.where.append(append(content, ','))

@@ -7,6 +7,7 @@
 //	err := lobby.Join(ctx, alice, nil)
 //	err = lobby.Broadcast(ctx, message.New("news", "hello"), room.Except("bob"))
 //
-// A room exists while it has members. All methods are safe for concurrent use;
-// a broadcast only queues, so it is never held up by a slow member.
+// A room exists while it has members, or some that may be back within the grace
+// of its Presence. All methods are safe for concurrent use; a broadcast only
+// queues, so it is never held up by a slow member.
 package room

@@ -3,6 +3,7 @@ package room_test
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/hubbub-go/hubbub/message"
 	"github.com/hubbub-go/hubbub/room"
@@ -40,7 +41,7 @@ func Example() {
 // With presence, members are told who comes and goes.
 func ExampleOptions_presence() {
 	ctx := context.Background()
-	rooms := room.NewManager(&room.Options{Presence: true})
+	rooms := room.NewManager(&room.Options{Presence: &room.Presence{}})
 	lobby := rooms.Get("lobby")
 	_ = lobby.Join(ctx, guest("ada"), map[string]string{"name": "Ada"})
 	_ = lobby.Join(ctx, guest("bob"), map[string]string{"name": "Bob"})
@@ -52,6 +53,24 @@ func ExampleOptions_presence() {
 	// ada got joined {"name":"Bob"}
 	// ada got left {"name":"Bob"}
 	// ada map[name:Ada]
+}
+
+// A member's state may change, and a member that is dropped may come back.
+func ExampleRoom_Update() {
+	ctx := context.Background()
+	rooms := room.NewManager(&room.Options{Presence: &room.Presence{Grace: time.Minute}})
+	lobby := rooms.Get("lobby")
+	_ = lobby.Join(ctx, guest("ada"), "here")
+	_ = lobby.Join(ctx, guest("bob"), "here")
+	_ = lobby.Update(ctx, guest("bob"), "busy")
+	lobby.Drop(guest("bob"))
+	_ = lobby.Join(ctx, guest("bob"), "busy") // nobody is told
+	lobby.Leave(guest("ada"))
+	// Output:
+	// ada got joined "here"
+	// ada got presence {"members":2,"updated":[{"from":"bob","content":"busy"}]}
+	// bob got presence {"members":2,"updated":[{"from":"bob","content":"busy"}]}
+	// bob got left "here"
 }
 
 // Several rooms at once reach each member once.

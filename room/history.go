@@ -189,7 +189,7 @@ func (r *Room) Answer(m Member, cursor string, full, bare *message.Frame) error 
 
 // enterAt opens the feed of the room for a member and adds the member to the
 // room in its place among the messages.
-func (r *Room) enterAt(ctx context.Context, m member, joined *message.Frame, j *join) error {
+func (r *Room) enterAt(ctx context.Context, a *arrival, j *join) error {
 	node, err := r.manager.log.feeds()
 	if err != nil {
 		return clientError(err)
@@ -200,7 +200,7 @@ func (r *Room) enterAt(ctx context.Context, m member, joined *message.Frame, j *
 	}
 	entered := make(chan error, 1)
 	attach := func(missed []engine.Entry, at engine.Position, gap feed.Reason) {
-		entered <- r.attach(f, m, joined, j, missed, at, gap)
+		entered <- r.attach(f, a, j, missed, at, gap)
 	}
 	if err = r.resume(ctx, f, j, attach); err == nil {
 		err = <-entered // attach was or is about to be called, whatever becomes of ctx
@@ -263,13 +263,13 @@ func (r *Room) resume(ctx context.Context, f *feed.Feed, j *join, attach feed.At
 
 // attach adds the member to the live room, between two of its messages, and gives
 // it what it missed.
-func (r *Room) attach(f *feed.Feed, m member, joined *message.Frame, j *join, missed []engine.Entry, at engine.Position, gap feed.Reason) error {
+func (r *Room) attach(f *feed.Feed, a *arrival, j *join, missed []engine.Entry, at engine.Position, gap feed.Reason) error {
 	for {
 		live := r.manager.enter(r.name)
 		live.follow.order.Lock()
-		done, err := live.attachHere(f, m, joined, j, at)
+		done, err := live.attachHere(f, a, j, at)
 		if done && err == nil {
-			live.catch(m.Member, missed, j.where.at)
+			live.catch(a.Member, missed, j.where.at)
 		}
 		live.follow.order.Unlock()
 		if done {
@@ -279,17 +279,17 @@ func (r *Room) attach(f *feed.Feed, m member, joined *message.Frame, j *join, mi
 }
 
 // attachHere is add for a recoverable room. follow.order is held.
-func (r *Room) attachHere(f *feed.Feed, m member, joined *message.Frame, j *join, at engine.Position) (done bool, err error) {
+func (r *Room) attachHere(f *feed.Feed, a *arrival, j *join, at engine.Position) (done bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.gone {
 		return false, nil
 	}
-	there := r.find(m.ID()) >= 0
+	there := r.find(a.ID()) >= 0
 	if there {
 		j.where = &where{at: r.follow.at} // as if it had joined now: nothing changes
 	}
-	if err := r.admit(m, joined, j); err != nil {
+	if err := r.admit(a, j); err != nil {
 		return true, err
 	}
 	if there {
@@ -299,7 +299,7 @@ func (r *Room) attachHere(f *feed.Feed, m member, joined *message.Frame, j *join
 	if r.follow.sessions == nil {
 		r.follow.sessions = map[Session]string{}
 	}
-	r.follow.sessions[sessionOf(m.Member)] = m.ID()
+	r.follow.sessions[sessionOf(a.Member)] = a.ID()
 	return true, nil
 }
 

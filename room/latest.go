@@ -151,16 +151,16 @@ func (r *Room) post(f *message.Frame, except []string) {
 }
 
 // joinBoard adds a member and gives it what is kept.
-func (r *Room) joinBoard(m member, joined *message.Frame, j *join) error {
+func (r *Room) joinBoard(a *arrival, j *join) error {
 	turn := r.manager.boards.turn(r.manager, r.name)
 	turn.Lock()
 	defer turn.Unlock()
-	there := r.Has(m.ID())
-	if err := r.join(m, joined, j); err != nil || there {
+	there := r.Has(a.ID())
+	if err := r.join(a, j); err != nil || there {
 		return err
 	}
 	for _, f := range r.manager.boards.frames(r.name) {
-		_ = m.Deliver(f)
+		_ = a.Deliver(f)
 	}
 	return nil
 }

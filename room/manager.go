@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"iter"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/hubbub-go/hubbub/engine"
 	"github.com/hubbub-go/hubbub/message"
@@ -21,14 +23,22 @@ type Options struct {
 	// node and after every restart.
 	Logs  *Logs
 	Class string
-	// Presence tells members who comes and goes ("joined", "left", with the
-	// member's state), and those who join who is there: by name up to 1,000
-	// members, above that only how many.
-	Presence bool
+	// Presence tells members who is there, who comes and who goes; nil: nobody
+	// is told.
+	Presence *Presence
+	// Occupied is called with the name of a room that has got its first member,
+	// Vacated with that of one whose last member has left, Presence.Grace
+	// included. Calls for one room come one at a time and in order, after the
+	// fact and under no lock, on the goroutine that made the change, or on that
+	// which is in such a call for the room already: a hook holds up nobody else,
+	// and may use the room. One that returns after its room has emptied and
+	// filled again is not called for that.
+	Occupied, Vacated func(name string)
 }
 
-// Manager keeps rooms by name. It holds only rooms with members, so it needs no
-// cleaning up.
+// Manager keeps rooms by name. It holds only rooms with members, and those with
+// members that may be back within Presence.Grace, so it needs no cleaning up; but
+// see Close.
 type Manager struct {
 	opts   Options
 	slow   message.Policy
@@ -41,6 +51,10 @@ type Manager struct {
 
 	seed   maphash.Seed
 	shards [shards]shard
+	hooks  hooks
+
+	closed  atomic.Bool
+	ringing sync.WaitGroup // a count for each alarm that is set or goes off
 }
 
 // shards keep joins of different rooms from waiting for each other.
@@ -58,6 +72,10 @@ func NewManager(opts *Options) *Manager {
 	if opts != nil {
 		m.opts = *opts
 	}
+	if p := m.opts.Presence; p != nil {
+		own := *p
+		m.opts.Presence = &own
+	}
 	switch d := m.opts.Delivery.(type) {
 	case Ephemeral:
 		m.slow = d.Slow
@@ -72,6 +90,30 @@ func NewManager(opts *Options) *Manager {
 		m.log.provision(m.class)
 	}
 	return m
+}
+
+// Close ends all grace at once, tells what is waiting to be told, and waits until
+// no timer of the rooms runs any more, nor a hook that one has called. The rooms
+// can still be used; what changes is told one by one from now on, and Drop is
+// Leave. Without Presence there is nothing to close. It must not be called by a
+// hook.
+func (m *Manager) Close() {
+	m.closed.Store(true)
+	if m.opts.Presence == nil {
+		return
+	}
+	for r := range m.All() {
+		r.mu.Lock()
+		if !r.gone {
+			r.roster.close(time.Now())
+		}
+		empty := r.empty()
+		r.mu.Unlock()
+		if empty {
+			m.remove(r)
+		}
+	}
+	m.ringing.Wait()
 }
 
 func (m *Manager) shard(name string) *shard {
@@ -104,6 +146,9 @@ func (m *Manager) enter(name string) *Room {
 	r := s.rooms[name]
 	if r == nil {
 		r = &Room{manager: m, name: name}
+		if m.opts.Presence != nil {
+			r.roster = newRoster(r)
+		}
 		if m.log != nil {
 			r.follow = &follow{}
 		}
@@ -117,18 +162,28 @@ func (m *Manager) enter(name string) *Room {
 
 // remove forgets r if it is still empty.
 func (m *Manager) remove(r *Room) {
+	m.forget(r)
+	m.tell(r.name)
+}
+
+func (m *Manager) forget(r *Room) {
 	s := m.shard(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.members) == 0 && !r.gone {
+	if r.empty() && !r.gone {
 		r.gone = true
 		delete(s.rooms, r.name)
+		if r.roster != nil {
+			r.roster.disarm()
+		}
+		m.note(r.name, false)
 	}
 }
 
-// Len returns how many rooms have members.
+// Len returns how many rooms have members, or had some that may be back within
+// Presence.Grace.
 func (m *Manager) Len() int {
 	n := 0
 	for i := range m.shards {
@@ -140,7 +195,7 @@ func (m *Manager) Len() int {
 	return n
 }
 
-// All returns the rooms that have members, in no order. Rooms that come or go
+// All returns the rooms that Len counts, in no order. Rooms that come or go
 // meanwhile may be missing or there.
 func (m *Manager) All() iter.Seq[*Room] {
 	return func(yield func(*Room) bool) {

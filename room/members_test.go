@@ -7,13 +7,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hubbub-go/hubbub/message"
 	"github.com/hubbub-go/hubbub/room"
 )
 
 func TestMembersAndTheirStates(t *testing.T) {
-	for _, presence := range []bool{false, true} {
+	for _, presence := range []*room.Presence{nil, {}} {
 		m := room.NewManager(&room.Options{Presence: presence})
 		r := m.Get("chat/1")
 		if r.Name() != "chat/1" || maps.Collect(r.Members()) == nil || len(maps.Collect(r.Members())) != 0 {
@@ -89,9 +91,14 @@ func TestFindingMembers(t *testing.T) {
 
 // TestPresenceIsToldOnce to everybody but whom it is about.
 func TestPresenceIsToldOnce(t *testing.T) {
-	r := room.NewManager(&room.Options{Presence: true}).Get("r")
+	synctest.Test(t, toldOnce)
+}
+
+func toldOnce(t *testing.T) {
+	r := room.NewManager(&room.Options{Presence: &room.Presence{}}).Get("r")
 	all := make([]*member, 20)
 	for i := range all {
+		<-time.After(100 * time.Millisecond) // or they would be gathered
 		all[i] = &member{id: fmt.Sprint("m", i), user: fmt.Sprint("u", i)}
 		join(t, r, all[i], map[string]int{"n": i})
 		for _, m := range all[:i] {
@@ -106,6 +113,7 @@ func TestPresenceIsToldOnce(t *testing.T) {
 		want(t, all[i])
 	}
 	for i, m := range all {
+		<-time.After(100 * time.Millisecond)
 		r.Leave(m)
 		r.Leave(m)
 		want(t, m)

@@ -2,17 +2,16 @@ package room
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"iter"
 	"sync"
 
-	"github.com/hubbub-go/hubbub/internal/envelope"
 	"github.com/hubbub-go/hubbub/message"
 )
 
 // Member is who can be in a room. Two members of one room have different IDs. If
-// a member also has a method User() string, that is who it belongs to.
+// a member also has a method User() string, that is who it belongs to; if it has
+// Session() Session, as a Publisher, one that is not zero is what it is recognised
+// by when it comes back with another ID (Drop). Neither may call the room.
 type Member interface {
 	ID() string
 	// Deliver queues a frame. It must not block, must not modify the frame, and
@@ -47,6 +46,8 @@ type Room struct {
 	index   map[string]int // of members by ID; nil while there are few
 
 	follow *follow // of a recoverable room; else nil
+	roster *roster // nil without presence
+	noted  bool    // as occupied
 }
 
 type member struct {
@@ -54,18 +55,8 @@ type member struct {
 	public *public // nil: came without a state, to a room without presence
 }
 
-// public is what fellow members may know.
-type public struct {
-	state any
-	said  message.Envelope // what the others were told, and are told at the end
-	entry []byte           // present, as JSON; nil: nobody is told
-}
-
 // few members are searched one by one, without an index.
 const few = 8
-
-// named members are listed to those who join; more are only counted.
-const named = 1000
 
 // Name returns the room's name.
 func (r *Room) Name() string { return r.name }
@@ -93,6 +84,7 @@ type join struct {
 
 // Ack makes Join queue, before anything else from the room, the protocol's
 // answer to the question id: how many members there are and, with presence, who.
+// With presence those in grace count, and with Presence.ByUser each user once.
 func Ack(id string) JoinOption { return func(j *join) { j.ack = id } }
 
 // Since makes Join go on after that cursor, in a recoverable room: the answer
@@ -105,8 +97,10 @@ func Since(cursor string) JoinOption { return func(j *join) { j.since = cursor }
 func Greet(f *message.Frame) JoinOption { return func(j *join) { j.greet = f } }
 
 // Join adds m with the state that fellow members may see, which is encoded as
-// JSON; nil is fine. Joining twice changes nothing, not the state either. The
-// error says that the state cannot be encoded, that ctx has ended, or that m is a
+// JSON; nil is fine, and a message.Raw is JSON already. Joining twice changes
+// nothing, not the state either: see Update. The error says that, in a room with
+// presence, the state cannot be encoded or is too large, more than 4 KiB (a
+// *message.Error with the code Invalid), that ctx has ended, or that m is a
 // Resident that refuses; in a recoverable room also, as a *message.Error, that
 // its history is Unavailable or that Since is Invalid.
 func (r *Room) Join(ctx context.Context, m Member, state any, opts ...JoinOption) error {
@@ -117,113 +111,88 @@ func (r *Room) Join(ctx context.Context, m Member, state any, opts ...JoinOption
 	for _, o := range opts {
 		o(&j)
 	}
-	p, joined, err := r.introduce(m, state)
+	a, err := r.introduce(m, state)
 	if err != nil {
 		return err
 	}
-	if r.manager.log != nil {
-		return r.enterAt(ctx, member{m, p}, joined, &j)
+	switch {
+	case r.manager.log != nil:
+		err = r.enterAt(ctx, &a, &j)
+	case r.manager.boards != nil:
+		err = r.joinBoard(&a, &j)
+	default:
+		err = r.join(&a, &j)
 	}
-	if r.manager.boards != nil {
-		return r.joinBoard(member{m, p}, joined, &j)
-	}
-	return r.join(member{m, p}, joined, &j)
+	r.manager.tell(r.name)
+	return err
 }
 
-// join adds m to the live room.
-func (r *Room) join(m member, joined *message.Frame, j *join) error {
+// join adds a member to the live room.
+func (r *Room) join(a *arrival, j *join) error {
 	for {
-		if done, err := r.manager.enter(r.name).add(m, joined, j); done {
+		if done, err := r.manager.enter(r.name).add(a, j); done {
 			return err
 		}
 	}
 }
 
-// introduce encodes what the others will be told, before any lock is taken.
-func (r *Room) introduce(m Member, state any) (*public, *message.Frame, error) {
-	opts := &r.manager.opts
-	if !opts.Presence {
-		if state == nil {
-			return nil, nil, nil
-		}
-		return &public{state: state}, nil, nil
-	}
-	codec := opts.Codec
-	if codec == nil {
-		codec = message.JSON
-	}
-	content, err := codec.Marshal(state)
-	if err != nil {
-		return nil, nil, fmt.Errorf("room: joining %q: the state cannot be encoded: %w", r.name, err)
-	}
-	e := message.New(envelope.Joined, message.Raw{Data: content})
-	e.Room, e.From = r.name, m.ID()
-	if u, ok := m.(interface{ User() string }); ok {
-		e.User = u.User()
-	}
-	joined, err := message.Encode(e, nil, message.Disconnect)
-	if err != nil {
-		return nil, nil, fmt.Errorf("room: joining %q: %w", r.name, err)
-	}
-	entry, err := message.JSON.Marshal(present{e.From, e.User, content})
-	return &public{state, e, entry}, joined, err
-}
-
-// present is one entry of the list that a member gets when it joins.
-type present struct {
-	From    string          `json:"from"`
-	User    string          `json:"user,omitempty"`
-	Content json.RawMessage `json:"content"`
-}
-
-// add adds m unless the room is gone.
-func (r *Room) add(m member, joined *message.Frame, j *join) (done bool, err error) {
+// add adds a member unless the room is gone.
+func (r *Room) add(a *arrival, j *join) (done bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.gone {
 		return false, nil
 	}
-	return true, r.admit(m, joined, j)
+	return true, r.admit(a, j)
 }
 
-// admit makes m a member if it is none. The answer and the announcement are
-// queued under the lock, so nothing of the room reaches m before its answer. r.mu
-// is held.
-func (r *Room) admit(m member, joined *message.Frame, j *join) error {
-	if r.find(m.ID()) < 0 {
-		if err := r.enter(m); err != nil {
+// admit makes a member of a if it is none. The answer and the announcement are
+// queued under the lock, so nothing of the room reaches it before its answer.
+// r.mu is held.
+func (r *Room) admit(a *arrival, j *join) error {
+	i := r.find(a.ID())
+	if i < 0 {
+		if err := r.enter(a); err != nil {
 			return err
 		}
-		if joined != nil {
-			r.deliver(joined, len(r.members)-1)
-		}
+		i = len(r.members) - 1
 		if j.greet != nil {
-			_ = m.Deliver(j.greet)
+			_ = a.Deliver(j.greet)
 		}
 	}
 	if j.ack != "" {
-		_ = m.Deliver(r.welcome(j))
+		_ = a.Deliver(r.welcome(j))
+	}
+	if r.roster != nil && (j.ack != "" || r.members[i].public == a.public) {
+		r.members[i].public.seen = r.roster.changes
 	}
 	return nil
 }
 
-// enter puts m into the list. r.mu is held.
-func (r *Room) enter(m member) error {
-	if resident, ok := m.Member.(Resident); ok {
+// enter puts a member into the list. r.mu is held.
+func (r *Room) enter(a *arrival) error {
+	if resident, ok := a.Member.(Resident); ok {
 		if err := resident.Entered(r); err != nil {
 			return err
 		}
 	}
+	if r.roster != nil {
+		r.roster.come(a)
+	}
 	if r.index != nil {
-		r.index[m.ID()] = len(r.members)
+		r.index[a.ID()] = len(r.members)
 	} else if len(r.members) == few {
 		r.index = make(map[string]int, 2*few)
 		for i, m := range r.members {
 			r.index[m.ID()] = i
 		}
-		r.index[m.ID()] = len(r.members)
+		r.index[a.ID()] = len(r.members)
 	}
-	r.members = append(r.members, m)
+	r.members = append(r.members, a.member)
+	if !r.noted {
+		r.noted = true
+		r.manager.note(r.name, true)
+	}
 	return nil
 }
 
@@ -243,33 +212,49 @@ func (r *Room) find(id string) int {
 	return -1
 }
 
-// Leave removes m and reports whether it was there.
-func (r *Room) Leave(m Member) bool {
+// Leave removes m and reports whether it was there. It ends the grace of one that
+// was dropped.
+func (r *Room) Leave(m Member) bool { return r.part(m, false) }
+
+func (r *Room) part(m Member, drop bool) bool {
 	live := r.live()
 	if live == nil {
 		return false
 	}
-	there, empty, then := live.take(m.ID())
-	if empty {
-		live.manager.remove(live)
+	t := live.take(m.ID(), drop)
+	if t.empty {
+		live.manager.forget(live)
 	}
-	if there && live.follow != nil {
+	if t.member && live.follow != nil {
 		if node, err := live.manager.log.feeds(); err == nil {
 			node.Release(live.follow.feed)
 		}
 	}
-	if then != nil {
-		then()
+	if t.then != nil {
+		t.then()
 	}
-	return there
+	if t.empty {
+		live.manager.tell(live.name)
+	}
+	return t.member || t.listed
 }
 
-func (r *Room) take(id string) (there, empty bool, then func()) {
+// taken is what came of taking a member out.
+type taken struct {
+	member bool   // it was one
+	listed bool   // it was in grace
+	empty  bool   // nobody is left
+	then   func() // to be called when the room is no longer locked
+}
+
+func (r *Room) take(id string, drop bool) (t taken) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := r.find(id)
 	if i < 0 {
-		return false, false, nil
+		t.listed = !drop && r.roster != nil && r.roster.give(id)
+		t.empty = t.listed && r.empty()
+		return t
 	}
 	m := r.members[i]
 	last := len(r.members) - 1
@@ -285,15 +270,19 @@ func (r *Room) take(id string) (there, empty bool, then func()) {
 	if r.follow != nil {
 		r.follow.forget(m.Member)
 	}
-	if p := m.public; p != nil && p.entry != nil {
-		p.said.Type = envelope.Left
-		left, _ := message.Encode(p.said, nil, message.Disconnect) // was encoded before
-		r.deliver(left, -1)
+	if r.roster != nil {
+		r.roster.part(m, drop)
 	}
 	if resident, ok := m.Member.(Resident); ok {
-		then = resident.Left(r)
+		t.then = resident.Left(r)
 	}
-	return true, last == 0, then
+	t.member, t.empty = true, r.empty()
+	return t
+}
+
+// empty reports whether nobody is here and nobody may be back. r.mu is held.
+func (r *Room) empty() bool {
+	return len(r.members) == 0 && (r.roster == nil || len(r.roster.entries) == 0)
 }
 
 // Has reports whether the member with that ID is in the room.
@@ -306,7 +295,7 @@ func (r *Room) Has(id string) bool {
 	return r.find(id) >= 0
 }
 
-// Len returns the number of members.
+// Len returns the number of members, without those in grace.
 func (r *Room) Len() int {
 	if r = r.live(); r == nil {
 		return 0
@@ -316,8 +305,8 @@ func (r *Room) Len() int {
 	return len(r.members)
 }
 
-// Members returns the IDs of the members and the states that they joined with,
-// as they are when the iteration starts, in no order.
+// Members returns the IDs of the members and their states, as they are when the
+// iteration starts, in no order. Those in grace are not there.
 func (r *Room) Members() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		for _, m := range r.snapshot() {

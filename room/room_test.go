@@ -65,7 +65,7 @@ func want(t *testing.T, m *member, all ...string) {
 }
 
 func TestAnswerComesFirst(t *testing.T) {
-	r := room.NewManager(&room.Options{Presence: true}).Get("r")
+	r := room.NewManager(&room.Options{Presence: &room.Presence{}}).Get("r")
 	a, b := &member{id: "a", user: "ada"}, &member{id: "b"}
 	join(t, r, a, "A", room.Ack("1"))
 	join(t, r, b, nil, room.Ack("2"))
@@ -84,7 +84,7 @@ func TestAnswerComesFirst(t *testing.T) {
 }
 
 func TestManyAreOnlyCounted(t *testing.T) {
-	r := room.NewManager(&room.Options{Presence: true}).Get("r")
+	r := room.NewManager(&room.Options{Presence: &room.Presence{}}).Get("r")
 	for i := range 1000 {
 		join(t, r, quiet(fmt.Sprint(i)), nil)
 	}
@@ -94,7 +94,7 @@ func TestManyAreOnlyCounted(t *testing.T) {
 }
 
 func TestJoinRefuses(t *testing.T) {
-	m := room.NewManager(&room.Options{Presence: true})
+	m := room.NewManager(&room.Options{Presence: &room.Presence{}})
 	if err := m.Get("r").Join(t.Context(), quiet("a"), make(chan int)); err == nil {
 		t.Error("a state that cannot be encoded")
 	}
@@ -130,7 +130,7 @@ func TestRoomVanishesAndComesBack(t *testing.T) {
 
 // TestChurn: random joins and leaves of many goroutines, whose outcome is known.
 func TestChurn(t *testing.T) {
-	m := room.NewManager(&room.Options{Presence: true})
+	m := room.NewManager(&room.Options{Presence: &room.Presence{}})
 	var wg sync.WaitGroup
 	var inside [4]atomic.Int64
 	for g := range 8 {

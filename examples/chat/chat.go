@@ -8,6 +8,7 @@ import (
 
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
 )
 
 // What travels. The page in page/ is the other side of it.
@@ -75,7 +76,7 @@ func (t *text) Validate() error {
 // whatever else is behind "chat/".
 func newChat(opts *hub.Options) *hub.Hub {
 	h := hub.New(opts)
-	rooms := h.Rooms("chat/{room}", &hub.Rule{Join: enter, Presence: true})
+	rooms := h.Rooms("chat/{room}", &hub.Rule{Join: enter, Presence: &room.Presence{}})
 	hub.On(rooms, sayKind, say)
 	hub.On(rooms, typingKind, tell)
 	return h

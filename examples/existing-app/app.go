@@ -13,6 +13,7 @@ import (
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/message"
 	hubware "github.com/hubbub-go/hubbub/middleware"
+	"github.com/hubbub-go/hubbub/room"
 )
 
 // app is a web application as there are many: sessions, a log, a timeout, and a
@@ -37,7 +38,7 @@ func newApp() *app {
 		return a.user(r.Context()), nil
 	}})
 	a.hub.Use(hubware.Log(nil))
-	boards := a.hub.Rooms("board/{id}", &hub.Rule{Presence: true, Join: func(_ context.Context, r *hub.Request) (any, error) {
+	boards := a.hub.Rooms("board/{id}", &hub.Rule{Presence: &room.Presence{}, Join: func(_ context.Context, r *hub.Request) (any, error) {
 		if r.Peer.User() == "" {
 			return nil, message.Errorf(message.Unauthenticated, "sign in first")
 		}

@@ -6,6 +6,10 @@
 // answer "history" with a page of them: {"before":cursor,"limit":n}. Rooms under
 // "latest/" keep the newest message for each content.key. All others keep nothing.
 //
+// Rooms under "who/" show who is there: one entry for each user, with the content
+// of its join as state, that outlives its last connection by 2 s. A user is who
+// the query parameter "user" says, as in /ws?user=ada; anonymous without.
+//
 // The debug address has pprof, and POST /reset, which closes one connection
 // (?peer=id) or all, so that clients can be seen to come back.
 package main
@@ -79,8 +83,12 @@ func main() {
 
 // relay is the hub itself.
 func relay(o *hub.Options, policy message.Policy) *hub.Hub {
+	o.Identify = func(r *http.Request) (string, error) { return r.URL.Query().Get("user"), nil }
 	h := hub.New(o)
 	h.Rooms("{room...}", &hub.Rule{Delivery: room.Ephemeral{Slow: policy}})
+	h.Rooms("who/{room...}", &hub.Rule{
+		Delivery: room.Ephemeral{Slow: policy}, Presence: &room.Presence{ByUser: true, Grace: 2 * time.Second}, Join: asTold,
+	})
 	logged := h.Rooms("log/{room...}", &hub.Rule{Delivery: room.Recoverable{Keep: 1000, KeepFor: 5 * time.Minute}})
 	latest := h.Rooms("latest/{room...}", &hub.Rule{Delivery: room.Latest{}})
 	hub.On(h, msg, func(ctx context.Context, r *hub.Request, in message.Raw) error {
@@ -103,6 +111,13 @@ func relay(o *hub.Options, policy message.Policy) *hub.Hub {
 		return in, nil
 	})
 	return h
+}
+
+// asTold admits everybody, and shows what it has sent along.
+func asTold(_ context.Context, r *hub.Request) (any, error) {
+	var in message.Raw
+	err := r.Decode(&in)
+	return in, err
 }
 
 // reset closes connections as a server does that restarts.

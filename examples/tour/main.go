@@ -11,6 +11,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware" // chi's, for requests; hubbub/middleware is for messages
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
 )
 
 type Text struct {
@@ -42,7 +43,7 @@ func admit(_ context.Context, r *hub.Request) (any, error) {
 
 func routes() http.Handler {
 	h := hub.New(&hub.Options{Identify: whoIs})
-	chat := h.Rooms("chat/{id}", &hub.Rule{Join: admit, Presence: true})
+	chat := h.Rooms("chat/{id}", &hub.Rule{Join: admit, Presence: &room.Presence{}})
 
 	hub.On(chat, Say, func(ctx context.Context, r *hub.Request, in Text) error {
 		return r.Others(ctx, Say.New(in)) // to the room, except the sender

@@ -30,6 +30,17 @@ func ValidContent(data []byte) bool {
 	return !s.doubt && (!s.foreign || utf8.Valid(data)) || jsontext.Value(data).IsValid()
 }
 
+// Same reports whether two values that ValidContent has passed are equal but for
+// the order of members: that of a Go map is another one each time.
+func Same(a, b []byte) bool {
+	if bytes.Equal(a, b) || len(a) != len(b) {
+		return len(a) == len(b)
+	}
+	x, y := jsontext.Value(a).Clone(), jsontext.Value(b).Clone()
+	sorted := jsontext.ReorderRawObjects(true)
+	return x.Compact(sorted) == nil && y.Compact(sorted) == nil && bytes.Equal(x, y)
+}
+
 func (s *scanner) peek() byte {
 	if s.pos < len(s.data) {
 		return s.data[s.pos]

@@ -20,8 +20,12 @@ export class PresenceList {
   }
 
   _apply({ type, from, user, content }: Envelope): void {
-    if (type == 'presence') this._change((content ?? {}) as PresenceChange);
-    else if (type == 'joined' || type == 'left') this._change({ [type]: [{ from: from!, user, content }] });
+    if (type == 'presence') {
+      const change = (content ?? {}) as PresenceChange;
+      // A whole list replaces; only a number means that the list is not told any more.
+      if (change.presence || !(change.joined || change.left || change.updated)) this._reset(change.presence, change.members);
+      else this._change(change);
+    } else if (type == 'joined' || type == 'left') this._change({ [type]: [{ from: from!, user, content }] });
   }
 
   private _change({ joined = [], left = [], updated = [], members = this.count + joined.length - left.length }: PresenceChange): void {

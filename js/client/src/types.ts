@@ -90,10 +90,15 @@ export interface Member<C = unknown> {
   readonly content?: C;
 }
 
-/** Many changes at once, or a changed state. Empty lists are absent. */
+/**
+ * Many changes at once, or a changed state. Empty lists are absent; where all are, the
+ * room only counts from now on.
+ */
 export interface PresenceChange {
   /** How many there are now. */
   readonly members?: number;
+  /** All of them: this replaces what was known. */
+  readonly presence?: readonly Member[];
   readonly joined?: readonly Member[];
   readonly left?: readonly Member[];
   /** `was`: the id until now of a member that came back with another one. */

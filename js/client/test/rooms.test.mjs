@@ -285,6 +285,18 @@ describe('presence in batches', () => {
     assert.deepEqual([room.presence.count, shown()], [1, [['me', undefined]]]);
   });
 
+  test('a whole list replaces what was known; a number alone ends it', () => {
+    const socket = enter(2, [{ from: 'me' }, { from: 'ana' }]);
+    batch(socket, { members: 2, presence: [{ from: 'me' }, { from: 'ben', content: 1 }] });
+    assert.deepEqual([room.presence.count, shown()], [2, [['me', undefined], ['ben', 1]]]);
+    batch(socket, { members: 1001 });
+    socket.frame({ type: 'joined', room: 'chat/1', from: 'x' });
+    assert.deepEqual([room.presence.count, shown()], [1002, []]);
+    batch(socket, { members: 2, presence: [{ from: 'me' }, { from: 'x' }] });
+    socket.frame({ type: 'left', room: 'chat/1', from: 'x' });
+    assert.deepEqual([room.presence.count, shown()], [1, [['me', undefined]]]);
+  });
+
   test('lists of thousands are applied in a moment', () => {
     const many = (prefix) => Array.from({ length: 1000 }, (_, i) => ({ from: prefix + i, user: prefix + i }));
     const socket = enter(1000, many('a'));

@@ -1,0 +1,329 @@
+package room
+
+import (
+	"container/list"
+	"time"
+
+	"github.com/hubbub-go/hubbub/internal/envelope"
+)
+
+// roster is the list of who is in a room with presence, and what its members know
+// of it. The room's lock guards it.
+//
+// Every member has been shown the list as it was after some change: "told" is
+// the last change that all were told of, and public.seen is a later one, for a
+// member that joined while changes were gathered. When those are told, whoever
+// knows the list of "told" gets the difference, and the others get the list.
+type roster struct {
+	room    *Room
+	entries []*entry
+	size    int               // of the entries as JSON
+	users   map[string]*entry // by user; with ByUser
+	away    map[string]*entry // in grace, by what they are known by
+	grace   list.List         // of them, the next to end first
+
+	changes, told uint64
+	rate          rate
+	batch         batch // what has changed since told
+	counting      bool  // too many, or Presence.Count: only numbers are told
+	count         count
+	due           time.Time // when batch or count are told; zero: nothing is waiting
+	alarm         alarm
+}
+
+// entry is one line of the list: a member, or with ByUser a user.
+type entry struct {
+	from, user string
+	head       []byte // {"from":…,"user":… as JSON
+	content    []byte // the state as JSON
+	place      int    // among the entries; -1: not listed
+	peers      int    // members that it stands for
+
+	grace *list.Element // nil: it is not in grace
+	until time.Time     // when that ends
+	keys  []string      // in away
+
+	told *told // nil: as it is
+}
+
+// told is an entry as the members know it, while changes are gathered.
+type told struct {
+	from          string // "": they know none
+	head, content []byte
+	order         uint64 // of the first change
+}
+
+// between is what stands between head and content.
+const between = `,"content":`
+
+func (e *entry) size() int { return len(e.head) + len(between) + len(e.content) + len("},") }
+
+func (e *entry) append(b, head []byte) []byte {
+	b = append(append(b, head...), between...)
+	return append(append(b, e.content...), '}')
+}
+
+func newRoster(r *Room) *roster {
+	return &roster{room: r, counting: r.manager.opts.Presence.Count, count: count{shown: -1}}
+}
+
+func (o *roster) opts() *Presence { return o.room.manager.opts.Presence }
+
+// come puts a member on the list, or finds it there, and tells the others. It is
+// not among the members yet.
+func (o *roster) come(a *arrival) {
+	e := o.find(a)
+	if e == nil {
+		e = o.add(a)
+	} else {
+		from, head := e.from, e.head
+		if o.stay(e) {
+			from, head = a.ID(), a.head
+		}
+		o.alter(e, from, a.user, head, a.content)
+	}
+	e.peers++
+	a.public.entry = e
+}
+
+// find returns the entry that a belongs to: of its user, or its own of before.
+func (o *roster) find(a *arrival) *entry {
+	var own *entry
+	if len(o.away) > 0 {
+		own = o.away["id "+a.ID()]
+	}
+	if own != nil && own.user != a.user {
+		o.give(a.ID()) // it was somebody else
+		own = nil
+	}
+	switch {
+	case o.byUser(a.user):
+		return o.users[a.user]
+	case own != nil || len(o.away) == 0:
+		return own
+	}
+	if e := o.away[session(a.Member)]; e != nil && e.user == a.user {
+		return e
+	}
+	return nil
+}
+
+func (o *roster) byUser(user string) bool { return user != "" && o.opts().ByUser }
+
+// session is what m's session is known by, or "".
+func session(m Member) string {
+	if s, ok := m.(interface{ Session() Session }); ok {
+		if id := s.Session(); id != (Session{}) {
+			return "session " + string(id[:])
+		}
+	}
+	return ""
+}
+
+func (o *roster) add(a *arrival) *entry {
+	e := o.batch.revive(o.key(a.ID(), a.user))
+	if e == nil {
+		e = &entry{place: -1}
+	}
+	one := o.note(e, len(o.entries)+1)
+	e.from, e.user, e.head, e.content = a.ID(), a.user, a.head, a.content
+	e.place = len(o.entries)
+	o.entries = append(o.entries, e)
+	o.size += e.size()
+	if o.byUser(e.user) {
+		if o.users == nil {
+			o.users = map[string]*entry{}
+		}
+		o.users[e.user] = e
+	}
+	if one {
+		o.room.deliver(a.joined, -1)
+	}
+	o.settle()
+	return e
+}
+
+// alter changes an entry.
+func (o *roster) alter(e *entry, from, user string, head, content []byte) {
+	was := e.from
+	if was == from && envelope.Same(e.content, content) {
+		return
+	}
+	one := o.note(e, len(o.entries))
+	o.size -= e.size()
+	e.from, e.user, e.head, e.content = from, user, head, content
+	o.size += e.size()
+	if one {
+		o.room.deliver(o.frame(appendList(o.members(), "updated", [][]byte{e.updated(was)})), -1)
+	}
+	o.settle()
+}
+
+// remove takes an entry off the list.
+func (o *roster) remove(e *entry) {
+	one := o.note(e, len(o.entries)-1)
+	last := len(o.entries) - 1
+	o.entries[e.place] = o.entries[last]
+	o.entries[e.place].place = e.place
+	o.entries[last] = nil
+	o.entries = o.entries[:last]
+	e.place = -1
+	o.size -= e.size()
+	if o.byUser(e.user) {
+		delete(o.users, e.user)
+	}
+	switch {
+	case one:
+		left, _ := o.room.change(envelope.Left, e.from, e.user, e.content) // was encoded before
+		o.room.deliver(left, -1)
+	case !o.counting:
+		o.batch.lose(e, o.key)
+	}
+	o.settle()
+}
+
+// part is what happens to the entry of a member that has been taken out.
+func (o *roster) part(m member, drop bool) {
+	e := m.public.entry
+	if e.peers--; e.peers > 0 {
+		return
+	}
+	grace := o.opts().Grace
+	if !drop || grace <= 0 || o.room.manager.closed.Load() {
+		o.remove(e)
+		return
+	}
+	e.until = time.Now().Add(grace)
+	e.grace = o.grace.PushBack(e)
+	e.keys = append(e.keys[:0], "id "+m.ID())
+	if s := session(m.Member); s != "" {
+		e.keys = append(e.keys, s)
+	}
+	if o.away == nil {
+		o.away = map[string]*entry{}
+	}
+	for _, k := range e.keys {
+		o.away[k] = e
+	}
+	o.arm()
+}
+
+// stay ends the grace of an entry, if it is in grace.
+func (o *roster) stay(e *entry) bool {
+	if e.grace == nil {
+		return false
+	}
+	o.grace.Remove(e.grace)
+	e.grace = nil
+	for _, k := range e.keys {
+		if o.away[k] == e {
+			delete(o.away, k)
+		}
+	}
+	return true
+}
+
+// give ends the grace of the member that had this ID, and its entry.
+func (o *roster) give(id string) bool {
+	e := o.away["id "+id]
+	if e == nil {
+		return false
+	}
+	o.stay(e)
+	o.remove(e)
+	return true
+}
+
+// wake does what is due.
+func (o *roster) wake(now time.Time) {
+	o.disarm()
+	o.alarm.off = true
+	for f := o.grace.Front(); f != nil && !f.Value.(*entry).until.After(now); f = o.grace.Front() {
+		e := f.Value.(*entry)
+		o.stay(e)
+		o.remove(e)
+	}
+	if !o.due.IsZero() && !o.due.After(now) {
+		o.flush(now)
+	}
+	o.alarm.off = false
+	o.arm()
+}
+
+// close ends all grace and tells what is waiting.
+func (o *roster) close(now time.Time) {
+	o.disarm()
+	if o.grace.Len() > 0 {
+		o.due = now // however many, in one message
+	}
+	for f := o.grace.Front(); f != nil; f = o.grace.Front() {
+		e := f.Value.(*entry)
+		o.stay(e)
+		o.remove(e)
+	}
+	if !o.due.IsZero() {
+		o.flush(now)
+	}
+}
+
+// alarm is the one timer of a room. The manager waits for those that go off.
+type alarm struct {
+	timer *time.Timer
+	at    time.Time // when it goes off; zero: it does not
+	off   bool      // it is not to be set now
+}
+
+// arm sets the alarm for what comes next.
+func (o *roster) arm() {
+	if o.alarm.off || o.room.manager.closed.Load() {
+		return
+	}
+	next := o.due
+	if f := o.grace.Front(); f != nil {
+		if until := f.Value.(*entry).until; next.IsZero() || until.Before(next) {
+			next = until
+		}
+	}
+	if next.IsZero() || !o.alarm.at.IsZero() && !next.Before(o.alarm.at) {
+		return
+	}
+	o.disarm()
+	o.room.manager.ringing.Add(1)
+	o.alarm.at = next
+	if o.alarm.timer == nil {
+		o.alarm.timer = time.AfterFunc(time.Until(next), o.room.ring)
+	} else {
+		o.alarm.timer.Reset(time.Until(next))
+	}
+}
+
+// disarm stops the alarm. If it has just gone off, it finds nothing to do.
+func (o *roster) disarm() {
+	o.alarm.at = time.Time{}
+	if o.alarm.timer != nil && o.alarm.timer.Stop() {
+		o.room.manager.ringing.Done()
+	}
+}
+
+// ring is called by the alarm.
+func (r *Room) ring() {
+	defer r.manager.ringing.Done()
+	r.mu.Lock()
+	if !r.gone {
+		r.roster.wake(time.Now())
+	}
+	empty := r.empty()
+	r.mu.Unlock()
+	if empty {
+		r.manager.remove(r)
+	}
+}
+
+// welcome is the answer to a join, but for its end.
+func (o *roster) welcome() []byte {
+	n := len(o.entries)
+	if o.counting && n != o.count.shown {
+		o.count.shown = -1 // they do not all know the same number
+	}
+	return o.list()
+}
