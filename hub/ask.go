@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/hubbub-go/hubbub/internal/envelope"
@@ -27,7 +28,7 @@ func (a *asks) open() bool { return len(a.waiting) > 0 }
 // fail ends all questions: nobody will answer.
 func (a *asks) fail() {
 	for _, c := range a.waiting {
-		c <- answer{err: message.Errorf(message.Unavailable, "the peer has disconnected")}
+		c <- answer{err: errGone()}
 	}
 	a.waiting = nil
 }
@@ -36,9 +37,10 @@ func (a *asks) fail() {
 // from anywhere, inside a handler of that same client too, whose next messages
 // then wait in order until that handler returns. Without a deadline in ctx it
 // gives up after Options.AskTimeout. The error is a *message.Error: what the
-// client answered, Timeout, Unavailable for a client that has gone,
+// client answered, Timeout, Unavailable for a client that has gone, as a nil p has,
 // RateLimited if 64 questions to it are open, Invalid for an answer of the wrong
-// form.
+// form. It is another one where ctx was cancelled, context.Canceled, and where the
+// question cannot be encoded.
 func Ask[Req, Res any](ctx context.Context, p *Peer, call message.Call[Req, Res], content Req) (Res, error) {
 	var res Res
 	raw, err := p.ask(ctx, call.New(content))
@@ -49,6 +51,12 @@ func Ask[Req, Res any](ctx context.Context, p *Peer, call message.Call[Req, Res]
 }
 
 func (p *Peer) ask(ctx context.Context, e message.Envelope) (message.Raw, error) {
+	if p == nil {
+		return message.Raw{}, errGone()
+	}
+	if ctx.Err() != nil {
+		return message.Raw{}, p.unanswered(ctx)
+	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, p.hub.opts.AskTimeout)
@@ -62,7 +70,7 @@ func (p *Peer) ask(ctx context.Context, e message.Envelope) (message.Raw, error)
 	e.ID = id
 	if err := p.Send(e); err != nil {
 		if ignoreClosed(err) == nil {
-			err = message.Errorf(message.Unavailable, "the peer has disconnected")
+			err = errGone()
 		}
 		return message.Raw{}, err
 	}
@@ -70,11 +78,21 @@ func (p *Peer) ask(ctx context.Context, e message.Envelope) (message.Raw, error)
 	case a := <-c:
 		return a.content, a.err
 	case <-ctx.Done():
+		return message.Raw{}, p.unanswered(ctx)
 	}
-	if p.ctx.Err() != nil {
-		return message.Raw{}, message.Errorf(message.Unavailable, "the peer has disconnected")
+}
+
+func errGone() error { return message.Errorf(message.Unavailable, "the peer has disconnected") }
+
+// unanswered says why there is no answer when ctx has ended.
+func (p *Peer) unanswered(ctx context.Context) error {
+	switch {
+	case p.ctx.Err() != nil:
+		return errGone()
+	case errors.Is(ctx.Err(), context.Canceled):
+		return ctx.Err()
 	}
-	return message.Raw{}, message.Errorf(message.Timeout, "the peer did not answer in time")
+	return message.Errorf(message.Timeout, "the peer did not answer in time")
 }
 
 // question opens a question and makes sure that somebody reads the answer.
@@ -83,7 +101,7 @@ func (p *Peer) question() (id string, c chan answer, err error) {
 	defer p.mu.Unlock()
 	switch {
 	case p.gone:
-		return "", nil, message.Errorf(message.Unavailable, "the peer has disconnected")
+		return "", nil, errGone()
 	case len(p.asks.waiting) >= maxAsks:
 		return "", nil, message.Errorf(message.RateLimited, "%d questions to this peer are open", maxAsks)
 	case p.asks.waiting == nil:
@@ -93,6 +111,9 @@ func (p *Peer) question() (id string, c chan answer, err error) {
 	id, c = "s"+strconv.FormatUint(p.asks.last, 10), make(chan answer, 1)
 	p.asks.waiting[id] = c
 	p.relieve()
+	if r := p.turn.relief; r != nil {
+		r.wake() // it may read further now
+	}
 	return id, c, nil
 }
 

@@ -2,7 +2,9 @@ package hub_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -72,7 +74,7 @@ func TestAskInsideAHandlerOfTheSamePeer(t *testing.T) {
 // TestAskKeepsTheOrder: whatever the client sends behind a question waits until
 // the handler that asked returns, also far more than the backlog holds.
 func TestAskKeepsTheOrder(t *testing.T) {
-	for _, n := range []int{1, 3, 64, 65, 200} {
+	for _, n := range []int{1, 3, 64, 65, 200, 1000, 3000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var d diary
@@ -88,7 +90,7 @@ func TestAskKeepsTheOrder(t *testing.T) {
 				ack(c, question, true)
 				<-time.After(time.Minute)
 				verdict := "first: true "
-				if n > 64 { // the answer stands behind more than may wait
+				if n > 1000 { // the answer stands behind more than may wait
 					verdict = "first: false timeout"
 				}
 				want := []string{verdict}
@@ -350,6 +352,103 @@ func TestAskWhileConcurrentHandlersAreFull(t *testing.T) {
 		synctest.Wait()
 		if since := time.Since(start); since != 0 {
 			t.Errorf("it took %v", since)
+		}
+	})
+}
+
+// TestAQuestionWidensTheBacklog that is full already: what stands in front of the
+// answer is read then.
+func TestAQuestionWidensTheBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d diary
+		h := newHub(t, nil)
+		hub.On(h, message.Kind[string]("later"), func(ctx context.Context, r *hub.Request, _ string) error {
+			<-time.After(time.Minute) // a heartbeat reads on meanwhile
+			_, err := hub.Ask(ctx, r.Peer, sure, "?")
+			d.note("asked: %s", codeOf(err))
+			return nil
+		})
+		hub.On(h, note, func(context.Context, *hub.Request, string) error { d.note("note"); return nil })
+		c := hubtest.Dial(t, h)
+		hubtest.Answer(c, sure, func(string) (bool, error) { return true, nil })
+		c.Send("", message.New("later", ""))
+		for range 500 {
+			c.Send("", note.New("behind"))
+		}
+		<-time.After(time.Minute)
+		synctest.Wait()
+		d.want(t, append([]string{"asked: "}, slices.Repeat([]string{"note"}, 500)...)...)
+	})
+}
+
+// TestLargeMessagesWait behind a question, too, and small ones in large buffers.
+func TestLargeMessagesWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d diary
+		h := askingHub(t, &d)
+		c := hubtest.Dial(t, h)
+		c.Send("", askFirst.New("first"))
+		question := c.ExpectType("sure")
+		large := strings.Repeat("x", 60<<10)
+		want := []string{"first?", "first: true "}
+		for i := range 12 {
+			c.Send("", note.New(large))
+			synctest.Wait() // so that its buffer is there for the next
+			c.Send("", note.New(fmt.Sprint(i)))
+			want = append(want, large, fmt.Sprint(i))
+		}
+		ack(c, question, true)
+		synctest.Wait()
+		d.want(t, want...)
+	})
+}
+
+// TestAskWithoutTime: a question whose context has ended already is not sent, and
+// the error says how it ended.
+func TestAskWithoutTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		c := hubtest.Dial(t, h)
+		p := h.Peer(c.ID())
+		cancelled, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := hub.Ask(cancelled, p, sure, "?"); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled before: %v", err)
+		}
+		late, cancel := context.WithTimeout(t.Context(), 0)
+		defer cancel()
+		_, err := hub.Ask(late, p, sure, "?")
+		wantCode(t, err, message.Timeout)
+		c.ExpectNone()
+
+		cancelled, cancel = context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		start := time.Now()
+		if _, err := hub.Ask(cancelled, p, sure, "?"); !errors.Is(err, context.Canceled) || time.Since(start) != time.Second {
+			t.Errorf("cancelled meanwhile: %v after %v", err, time.Since(start))
+		}
+		c.Close()
+		synctest.Wait()
+		_, err = hub.Ask(cancelled, p, sure, "?")
+		wantCode(t, err, message.Unavailable)
+	})
+}
+
+// TestForgottenQuestions do not count among those that may be open.
+func TestForgottenQuestions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		c := hubtest.Dial(t, h)
+		p := h.Peer(c.ID())
+		for range 65 {
+			_, err := hub.Ask(t.Context(), p, sure, "?")
+			wantCode(t, err, message.Timeout)
+		}
+		unsent := message.Call[func(), bool]("unsent")
+		for range 65 {
+			if _, err := hub.Ask(t.Context(), p, unsent, func() {}); codeOf(err) != "" {
+				t.Fatal(err)
+			}
 		}
 	})
 }

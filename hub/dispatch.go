@@ -50,6 +50,10 @@ func (p *Peer) answer(in *inbound, err error) {
 
 // dispatch routes a message of the application to its handler.
 func (p *Peer) dispatch(in *inbound) {
+	if envelope.System(string(in.parts.Type)) {
+		p.unknown(in)
+		return
+	}
 	r := &Request{Peer: p, content: in.content, ID: string(in.parts.ID)}
 	var s *Scope
 	if in.parts.Room != nil {
@@ -68,9 +72,8 @@ func (p *Peer) dispatch(in *inbound) {
 	}
 	f := p.hub.find(s, in.parts.Type)
 	switch {
-	case f == nil || envelope.System(string(in.parts.Type)):
-		p.answer(in, message.Errorf(message.UnknownType, "there is no handler for the type %q here", in.parts.Type))
-		in.release()
+	case f == nil:
+		p.unknown(in)
 		return
 	case f.typ != "":
 		r.Type = f.typ // the same text, but no copy
@@ -82,6 +85,12 @@ func (p *Peer) dispatch(in *inbound) {
 	} else {
 		p.run(f, r, in)
 	}
+}
+
+// unknown refuses a message that nothing here handles.
+func (p *Peer) unknown(in *inbound) {
+	p.answer(in, message.Errorf(message.UnknownType, "there is no handler for the type %q here", in.parts.Type))
+	in.release()
 }
 
 // run calls a handler and answers for it.

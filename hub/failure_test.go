@@ -79,7 +79,6 @@ func TestFailuresElsewhere(t *testing.T) {
 		var book logbook
 		h := newHub(t, &hub.Options{
 			Log:        book.logger(),
-			Connect:    func(context.Context, *hub.Peer) { panic(cause) },
 			Disconnect: func(*hub.Peer, error) { panic(cause) },
 		})
 		h.Rooms("closed", &hub.Rule{Join: func(context.Context, *hub.Request) (any, error) { panic(cause) }})
@@ -93,6 +92,92 @@ func TestFailuresElsewhere(t *testing.T) {
 		c.Close()
 		_ = c.Closed()
 		synctest.Wait()
-		book.wantLines(t, []string{"type=connect"}, []string{"type=join"}, []string{"type=join"}, []string{"type=disconnect"})
+		book.wantLines(t, []string{"type=join"}, []string{"type=join"}, []string{"type=disconnect"})
+	})
+}
+
+// TestAPanicInConnectDisconnects: whoever could not be prepared is not served, but
+// comes back.
+func TestAPanicInConnectDisconnects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var book logbook
+		var d diary
+		h := newHub(t, &hub.Options{
+			Log:        book.logger(),
+			Connect:    func(context.Context, *hub.Peer) { panic(cause) },
+			Disconnect: func(_ *hub.Peer, reason error) { d.note("disconnect %s", closing(reason)) },
+		})
+		hub.On(h, note, func(context.Context, *hub.Request, string) error { d.note("handled"); return nil })
+		c := hubtest.Dial(t, h)
+		c.Send("", note.New("x"))
+		if got := closing(c.Closed()); got != "client 1011 the server failed" {
+			t.Errorf("ended with %q", got)
+		}
+		synctest.Wait()
+		d.want(t, "disconnect server 1011 the server failed")
+		book.wantLines(t, []string{"ERROR", "panicked", "type=connect"})
+	})
+}
+
+// TestErrorsRepeatAnyBytes: a message that wants an answer gets one, whatever is in
+// the sentence that it is refused with.
+func TestErrorsRepeatAnyBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var book logbook
+		h := newHub(t, &hub.Options{Log: book.logger()})
+		command := message.Call[[]byte, string]("command")
+		hub.Reply(h, command, func(_ context.Context, _ *hub.Request, in []byte) (string, error) {
+			return "", &message.Error{Code: message.Invalid, Message: fmt.Sprintf("no %s", in), Field: string(in)}
+		})
+		c := hubtest.Dial(t, h)
+		_, err := hubtest.Ask(c, "", command, []byte("a\xff\xfeb"))
+		var e *message.Error
+		if !errors.As(err, &e) || *e != (message.Error{Code: message.Invalid, Message: "no a\uFFFDb", Field: "a\uFFFDb"}) {
+			t.Errorf("the sender was told %#v", err)
+		}
+		h.Peer(c.ID()).Close(4321, "a\xffb")
+		if got := content[bye](t, c.ExpectType("bye")); got.Reason != "a\uFFFDb" {
+			t.Errorf("bye %+v", got)
+		}
+		book.wantLines(t)
+	})
+}
+
+// ownCodec knows the types of its application, and no others.
+type ownCodec struct{}
+
+func (ownCodec) Marshal(v any) ([]byte, error) {
+	if s, ok := v.(string); ok {
+		return []byte(`"own ` + s + `"`), nil
+	}
+	return nil, fmt.Errorf("ownCodec: a %T", v)
+}
+
+func (ownCodec) Unmarshal(data []byte, v any) error {
+	if s, ok := v.(*string); ok {
+		*s = string(data)
+		return nil
+	}
+	return fmt.Errorf("ownCodec: a %T", v)
+}
+
+// TestTheProtocolIsJSON: what the server itself has to say does not depend on the
+// Codec of the application.
+func TestTheProtocolIsJSON(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &hub.Options{Codec: ownCodec{}})
+		hub.Reply(h, where, answerAs("there"))
+		c := hubtest.Dial(t, h)
+		if raw, err := c.Request("", where.New("?")); err != nil || string(raw.Data) != `"own there"` {
+			t.Errorf("%s, %v", raw.Data, err)
+		}
+		_, err := c.Request("", message.New("nothing", 1))
+		wantCode(t, err, message.UnknownType)
+		_, err = c.Request("nowhere", message.New("join", 1))
+		wantCode(t, err, message.Denied)
+		h.Peer(c.ID()).Close(4321, "enough")
+		if got := content[bye](t, c.ExpectType("bye")); got.Reason != "enough" {
+			t.Errorf("bye %+v", got)
+		}
 	})
 }

@@ -20,6 +20,7 @@ type heart struct {
 	next  int // slot of the next peer
 	count int
 	stop  chan struct{} // nil: not running
+	runs  sync.WaitGroup
 }
 
 // place is where a peer stands in the wheel; the heart's lock guards it.
@@ -47,6 +48,7 @@ func (h *heart) add(p *Peer) {
 	h.slots[h.next] = append(h.slots[h.next], p)
 	if h.count++; h.stop == nil {
 		h.stop = make(chan struct{})
+		h.runs.Add(1)
 		go h.run(h.stop)
 	}
 }
@@ -70,6 +72,7 @@ func (h *heart) remove(p *Peer) {
 }
 
 func (h *heart) run(stop chan struct{}) {
+	defer h.runs.Done()
 	t := time.NewTicker(h.tick)
 	defer t.Stop()
 	for now := 0; ; now++ {
@@ -81,13 +84,14 @@ func (h *heart) run(stop chan struct{}) {
 		// First the check of those pinged lag ticks ago, then the pings: where
 		// both are of one slot, a new ping must not hide a missing answer.
 		for _, p := range h.slot(now - h.lag) {
-			if !p.conn.Seen() {
+			if !p.conn.Seen() && !p.overheard() {
 				p.apart(p.silent)
 			}
 		}
 		for _, p := range h.slot(now) {
-			_ = p.conn.Ping()
-			p.readOn() // the answer
+			if err := p.conn.Ping(); p.listen() && err != nil {
+				p.apart(func() { p.end(err) }) // nobody reads that it has ended
+			}
 		}
 	}
 }
@@ -100,6 +104,27 @@ func (h *heart) slot(i int) []*Peer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return append([]*Peer(nil), h.slots[i%len(h.slots)]...)
+}
+
+// listen makes sure that the answer to a ping is read, and reports whether that has
+// to wait until there is space in the backlog.
+func (p *Peer) listen() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.relieve()
+	r := p.turn.relief
+	p.turn.deaf = r != nil && r.full
+	return p.turn.deaf
+}
+
+// overheard reports whether a sign of life may have come that nobody has read yet.
+// From now on somebody reads, if there is space.
+func (p *Peer) overheard() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	deaf := p.turn.deaf || p.turn.running && p.turn.relief == nil
+	p.relieve()
+	return deaf
 }
 
 // silent ends a peer that shows no sign of life.

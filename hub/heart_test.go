@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -192,4 +193,85 @@ func TestALongHandlerIsNoSilence(t *testing.T) {
 	if err := h.Shutdown(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestAFullBacklogIsNoSilence: where reading stops because too much waits behind a
+// handler, the answers to pings stand behind that, and the client is alive.
+func TestAFullBacklogIsNoSilence(t *testing.T) {
+	h := hub.New(&hub.Options{Heartbeat: 200 * time.Millisecond})
+	hub.On(h, note, func(_ context.Context, _ *hub.Request, in string) error {
+		if in == "slow" {
+			<-time.After(time.Second)
+		}
+		return nil
+	})
+	hub.Reply(h, where, answerAs("here"))
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	c, _, err := websocket.Dial(ctx, srv.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	large := `{"type":"note","content":"` + strings.Repeat("x", 1000) + `"}`
+	for _, s := range append([]string{`{"type":"note","content":"slow"}`}, slices.Repeat([]string{large}, 300)...) {
+		if err := c.Write(ctx, websocket.MessageText, []byte(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Write(ctx, websocket.MessageText, []byte(`{"type":"where","id":"1","content":""}`)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"welcome"`, `"id":"1"`} {
+		if _, b, err := c.Read(ctx); err != nil || !strings.Contains(string(b), want) {
+			t.Fatalf("%q, %v, want %s", b, err, want)
+		}
+	}
+	_ = c.Close(websocket.StatusNormalClosure, "")
+	if err := h.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDeathBehindAFullBacklogIsNoticed, although nobody reads that the connection
+// has ended.
+func TestDeathBehindAFullBacklogIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		hub.On(h, note, func(ctx context.Context, _ *hub.Request, _ string) error { <-ctx.Done(); return nil })
+		c := pipeSocket(t, h, "")
+		for range 300 {
+			c.send([]byte(`{"type":"note","content":"x"}`), false)
+		}
+		<-time.After(time.Hour)
+		if s := h.Stats(); s.Peers != 1 {
+			t.Fatalf("%+v: it is alive", s)
+		}
+		c.cut()
+		<-time.After(time.Minute)
+		if s := h.Stats(); s.Peers != 0 {
+			t.Errorf("%+v: it is dead", s)
+		}
+	})
+}
+
+// TestSlownessBehindAFullBacklogIsNoticed: a client that is closed for taking
+// nothing, while nobody reads what it says.
+func TestSlownessBehindAFullBacklogIsNoticed(t *testing.T) {
+	var book logbook
+	ended := make(chan struct{})
+	h := hub.New(&hub.Options{
+		Heartbeat: 100 * time.Millisecond, DrainTime: time.Millisecond, Log: book.logger(),
+		Disconnect: func(*hub.Peer, error) { close(ended) },
+	})
+	hub.On(h, note, func(ctx context.Context, _ *hub.Request, _ string) error { <-ctx.Done(); return nil })
+	raw(t, serve(t, h, h), slices.Repeat([]string{`{"type":"note","content":"x"}`}, 300)...)
+	<-time.After(250 * time.Millisecond) // a heartbeat has read until the backlog was full
+	for p := range h.Peers() {
+		for p.Send(note.New(strings.Repeat("x", 100<<10))) == nil {
+		}
+	}
+	receive(t, ended)
 }

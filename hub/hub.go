@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -25,9 +24,11 @@ type Options struct {
 	// is anonymous. An error refuses the client with 401, or as a
 	// *transport.Refusal says. nil: everybody is anonymous.
 	Identify func(r *http.Request) (user string, err error)
-	// Connect is called for each new peer before its first message is handled,
-	// Disconnect once for each after it has left its rooms, with the reason: a
-	// *transport.CloseError where there was a close frame.
+	// Connect is called for each new peer before its first message is handled; one
+	// that panics closes it with 1011. Disconnect is called once for each after it
+	// has left its rooms and the last of its handlers that is not Concurrent has
+	// returned, with the reason: a *transport.CloseError where there was a close
+	// frame.
 	Connect    func(ctx context.Context, p *Peer)
 	Disconnect func(p *Peer, reason error)
 	// Transports are tried in order; default: WebSocket with default options.
@@ -45,7 +46,8 @@ type Options struct {
 	Heartbeat, Timeout time.Duration
 	// AskTimeout bounds Ask where its context has no deadline; default 10 s.
 	AskTimeout time.Duration
-	// DrainTime is over how long Shutdown spreads closing; default 5 s.
+	// DrainTime is over how long Shutdown spreads closing, and how long it lets the
+	// running handlers of a peer finish before it closes that one; default 5 s.
 	DrainTime time.Duration
 	// MaxPeers is how many peers may be connected, default no limit; MaxRooms
 	// how many rooms one peer may be in, default 100.
@@ -60,25 +62,17 @@ type Hub struct {
 	root     *Scope
 	patterns pattern.Set[*Scope]
 	scopes   []*Scope
-	freezing sync.Once
-	frozen   atomic.Bool
+	freezing freezing
 
 	everyone *room.Room
 	heart    heart
-	life     life
 	history  history
 
 	mu      sync.Mutex
 	peers   map[string]*Peer
 	users   map[string]map[*Peer]struct{} // by user; anonymous peers are not in it
-	running sync.WaitGroup                // a count for each goroutine of a peer
-}
-
-// life is the time until Shutdown returns.
-type life struct {
-	ctx      context.Context
-	end      context.CancelFunc
-	draining bool // Hub.mu guards it
+	ending  ending
+	running sync.WaitGroup // a count for each goroutine of a peer
 }
 
 // history is what a hub has of its recoverable rooms.
@@ -90,7 +84,7 @@ type history struct {
 // New returns a hub. nil means the zero Options.
 func New(opts *Options) *Hub {
 	h := &Hub{peers: map[string]*Peer{}}
-	h.life.ctx, h.life.end = context.WithCancel(context.Background())
+	h.ending.ctx, h.ending.end = context.WithCancel(context.Background())
 	if opts != nil {
 		h.opts = *opts
 	}
@@ -140,13 +134,10 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // accept decides whether a client may connect.
 func (h *Hub) accept(r *http.Request) (func(transport.Conn), error) {
-	h.mu.Lock()
-	draining, full := h.life.draining, h.full()
-	h.mu.Unlock()
+	draining, full := h.crowded()
 	switch {
 	case draining:
-		return nil, &transport.Refusal{Status: http.StatusServiceUnavailable, Code: "draining",
-			Message: "the server is shutting down; come back later", RetryAfter: h.opts.DrainTime}
+		return nil, h.closedDown()
 	case full:
 		return nil, &transport.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_connections",
 			Message: "there are too many connections; come back later", RetryAfter: h.opts.Heartbeat}
@@ -155,12 +146,27 @@ func (h *Hub) accept(r *http.Request) (func(transport.Conn), error) {
 	if err != nil {
 		return nil, err
 	}
+	if draining, _ := h.crowded(); draining { // that took its time
+		return nil, h.closedDown()
+	}
 	if err := h.startLogs(r.Context()); err != nil {
 		return nil, &transport.Refusal{Status: http.StatusServiceUnavailable, Code: string(message.Unavailable),
 			Message: "the history cannot be reached; come back later", RetryAfter: time.Second}
 	}
 	ctx := detach(r)
 	return func(c transport.Conn) { h.serve(ctx, c, user) }, nil
+}
+
+// crowded reports why nobody else may connect, if so.
+func (h *Hub) crowded() (draining, full bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ending.draining, h.full()
+}
+
+func (h *Hub) closedDown() error {
+	return &transport.Refusal{Status: http.StatusServiceUnavailable, Code: "draining",
+		Message: "the server is shutting down; come back later", RetryAfter: h.opts.DrainTime}
 }
 
 func (h *Hub) identify(r *http.Request) (string, error) {
@@ -188,9 +194,7 @@ func (h *Hub) serve(ctx context.Context, c transport.Conn, user string) {
 	p := newPeer(ctx, h, c, user, secret)
 	welcome := p.welcome(secret)
 	if code := h.add(p, welcome); code != 0 {
-		_ = p.Deliver(welcome)
-		p.turnAway(code)
-		go discard(c)
+		p.turnAway(code, welcome)
 		return
 	}
 	h.heart.add(p)
@@ -198,15 +202,6 @@ func (h *Hub) serve(ctx context.Context, c transport.Conn, user string) {
 		go p.read()
 	} else {
 		h.running.Done()
-	}
-}
-
-// discard reads a connection to its end.
-func discard(c transport.Conn) {
-	for {
-		if _, err := c.Read(); err != nil && !errors.Is(err, transport.ErrIdle) {
-			return
-		}
 	}
 }
 
@@ -218,14 +213,16 @@ func (h *Hub) add(p *Peer, welcome *message.Frame) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.life.draining:
+	case h.ending.draining:
 		return message.CloseAway
 	case h.full():
 		return message.CloseTooMany
 	}
+	p.turn.running = h.opts.Connect != nil // its turn is the first one
 	h.peers[p.id] = p
 	h.index(p)
 	h.running.Add(1)
+	h.ending.reading.Add(1)
 	_ = h.everyone.Join(p.ctx, p, nil, room.Greet(welcome)) // p is new: nothing can fail
 	return 0
 }
@@ -238,12 +235,16 @@ func (h *Hub) forget(p *Peer) {
 	h.everyone.Leave(p)
 	h.heart.remove(p)
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	delete(h.peers, p.id)
 	h.unindex(p)
-	h.mu.Unlock()
+	if !p.unread {
+		h.ending.leave(p)
+	}
 }
 
-// Peer returns the connected peer with that ID, or nil.
+// Peer returns the connected peer with that ID, or nil, which may be used like one
+// that has gone.
 func (h *Hub) Peer(id string) *Peer {
 	h.mu.Lock()
 	defer h.mu.Unlock()

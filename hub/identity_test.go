@@ -118,6 +118,8 @@ func TestMaxPeers(t *testing.T) {
 	h := hub.New(&hub.Options{MaxPeers: 2, DrainTime: time.Millisecond, Heartbeat: 30 * time.Second})
 	url := serve(t, h, h)
 	a, b := webSocket(t, url, ""), webSocket(t, url, "")
+	a.received().wait(t, 1) // the welcome: they have their places
+	b.received().wait(t, 1)
 	status, retry, code, _ := handshake(t, url)
 	if status != http.StatusTooManyRequests || retry != "30" || code != "too_many_connections" {
 		t.Errorf("%d %q %q", status, retry, code)

@@ -16,7 +16,8 @@ import (
 )
 
 // Peer is one connected client. It is a room.Member. All methods are safe for
-// concurrent use and may be called from its own handlers.
+// concurrent use and may be called from its own handlers. A nil *Peer is one that
+// has gone: it takes nothing, is nobody, and is in no room.
 type Peer struct {
 	hub  *Hub
 	conn transport.Conn
@@ -36,7 +37,8 @@ type Peer struct {
 	turn  turn
 	state any // of State
 	gone  bool
-	half  bool // Connect has returned, or the peer has left everything
+
+	unread bool // nobody reads the connection any more; hub.mu guards it
 }
 
 func newPeer(ctx context.Context, h *Hub, c transport.Conn, user, secret string) *Peer {
@@ -48,17 +50,42 @@ func newPeer(ctx context.Context, h *Hub, c transport.Conn, user, secret string)
 
 // ID returns the peer's ID, a random UUID. A client that reconnects is another
 // peer.
-func (p *Peer) ID() string { return p.id }
+func (p *Peer) ID() string {
+	if p == nil {
+		return ""
+	}
+	return p.id
+}
 
 // User returns who the peer is, as Options.Identify said; "" is anonymous.
-func (p *Peer) User() string { return p.user }
+func (p *Peer) User() string {
+	if p == nil {
+		return ""
+	}
+	return p.user
+}
 
 // Context has the values of the connecting request and ends with the connection;
 // context.Cause then says why. Handlers get it.
-func (p *Peer) Context() context.Context { return p.ctx }
+func (p *Peer) Context() context.Context {
+	if p == nil {
+		return ended
+	}
+	return p.ctx
+}
+
+// ended is the context of a peer that has gone.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(transport.ErrClosed)
+	return ctx
+}()
 
 // Rooms returns the names of the rooms that the peer is in, sorted.
 func (p *Peer) Rooms() []string {
+	if p == nil {
+		return nil
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	names := make([]string, 0, len(p.rooms.list))
@@ -70,8 +97,11 @@ func (p *Peer) Rooms() []string {
 }
 
 // Send queues e for this peer alone. The error says that e cannot be encoded, or
-// that the connection takes no more.
+// is transport.ErrClosed: the connection takes no more.
 func (p *Peer) Send(e message.Envelope) error {
+	if p == nil {
+		return transport.ErrClosed
+	}
 	f, err := message.Encode(e, p.hub.opts.Codec, message.Disconnect)
 	if err != nil {
 		return err
@@ -80,10 +110,20 @@ func (p *Peer) Send(e message.Envelope) error {
 }
 
 // Deliver implements room.Member.
-func (p *Peer) Deliver(f *message.Frame) error { return p.conn.Write(f) }
+func (p *Peer) Deliver(f *message.Frame) error {
+	if p == nil {
+		return transport.ErrClosed
+	}
+	return p.conn.Write(f)
+}
 
 // Drained implements room.Drainer.
-func (p *Peer) Drained() <-chan struct{} { return p.conn.Drained() }
+func (p *Peer) Drained() <-chan struct{} {
+	if p == nil {
+		return ended.Done()
+	}
+	return p.conn.Drained()
+}
 
 // Close disconnects the peer: it leaves its rooms at once, and is told the
 // reason behind what it is still owed. Where Presence.Grace is set, it stays
@@ -91,13 +131,19 @@ func (p *Peer) Drained() <-chan struct{} { return p.conn.Drained() }
 // the close codes of package message or in 4000–4999; the reason, at most 123
 // bytes, is for people.
 func (p *Peer) Close(code int, reason string) {
-	p.goodbye(code, reason, 0)
+	if p != nil {
+		p.goodbye(code, reason, 0)
+	}
 }
 
 // State returns what a hub keeps for this peer: a *T that is zero at first. All
 // of a program uses one T; another one panics. Handlers of one peer run one at a
-// time, so they need no lock for it.
+// time, and Options.Disconnect after the last of them, so they need no lock for it;
+// those registered as Concurrent do. What a nil *Peer has is forgotten at once.
 func State[T any](p *Peer) *T {
+	if p == nil {
+		return new(T)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.state == nil {
@@ -144,7 +190,18 @@ func (p *Peer) reply(room, id string, content any) error {
 func (p *Peer) refuse(room, id string, err *message.Error) {
 	e := message.New(envelope.Error, err.Content())
 	e.Room, e.ID = room, id
-	_ = p.Send(e)
+	p.tell(e)
+}
+
+// tell queues a message of the protocol's own. It is JSON, whatever the Codec of
+// the application makes of its types.
+func (p *Peer) tell(e message.Envelope) {
+	f, err := message.Encode(e, message.JSON, message.Disconnect)
+	if err != nil {
+		p.hub.opts.Log.Error("hubbub: a client could not be told", "type", e.Type, "conn", p.id, "user", p.user, "error", err)
+		return
+	}
+	_ = p.conn.Write(f) // whoever takes nothing is on its way out
 }
 
 // end makes the peer leave everything, once; how it ended is said to whoever
@@ -170,7 +227,13 @@ func (p *Peer) end(reason error) {
 	}
 	p.hub.forget(p)
 	p.report(reason)
-	p.disconnect()
+	p.mu.Lock()
+	p.turn.left = true
+	running := p.turn.running
+	p.mu.Unlock()
+	if !running {
+		p.disconnect()
+	}
 }
 
 // connect calls Options.Connect as if it were the handler of a first message: it
@@ -178,25 +241,18 @@ func (p *Peer) end(reason error) {
 // to read.
 func (p *Peer) connect() bool {
 	if p.hub.opts.Connect == nil {
-		p.disconnect()
 		return true
 	}
-	p.mu.Lock()
-	p.begin()
-	p.mu.Unlock()
-	_ = p.guard("connect", func() error { p.hub.opts.Connect(p.ctx, p); return nil })
-	p.disconnect()
+	if p.guard("connect", func() error { p.hub.opts.Connect(p.ctx, p); return nil }) != nil {
+		p.Close(message.CloseInternal, "the server failed") // it may be half prepared
+	}
 	return p.done()
 }
 
-// disconnect calls Options.Disconnect when Connect has returned and the peer has
-// left everything, whichever comes last.
+// disconnect calls Options.Disconnect. That is when the peer has left everything
+// and its turn has ended, whichever comes last.
 func (p *Peer) disconnect() {
-	p.mu.Lock()
-	both := p.half
-	p.half = true
-	p.mu.Unlock()
-	if both && p.hub.opts.Disconnect != nil {
+	if p.hub.opts.Disconnect != nil {
 		reason := context.Cause(p.ctx)
 		_ = p.guard("disconnect", func() error { p.hub.opts.Disconnect(p, reason); return nil })
 	}

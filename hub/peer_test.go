@@ -198,6 +198,9 @@ func TestEndings(t *testing.T) {
 	}
 }
 
+// flooded is all that is left for whom more was pending than it may have.
+const flooded = "close 4003 too slow: more was pending than this connection may have"
+
 // TestWelcomeIsFirst: whoever looks for peers all the time finds none that has
 // not been welcomed.
 func TestWelcomeIsFirst(t *testing.T) {
@@ -220,7 +223,7 @@ func TestWelcomeIsFirst(t *testing.T) {
 	for range 100 {
 		c := pipeSocket(t, h, "")
 		c.received().wait(t, 1)
-		if f := c.received().take()[0]; !f.welcome() {
+		if f := c.received().take()[0]; !f.welcome() && f.data != flooded {
 			t.Errorf("first came %s", f.data)
 		}
 		c.cut()
@@ -338,4 +341,72 @@ func TestMessagesBeforeACloseAreHandled(t *testing.T) {
 		}
 		b.ExpectNone()
 	})
+}
+
+// TestAPeerThatIsNil is one that has gone: h.Peer(id).Send needs no check.
+func TestAPeerThatIsNil(t *testing.T) {
+	h := hub.New(nil)
+	p := h.Peer("gone")
+	_, err := hub.Ask(t.Context(), p, sure, "?")
+	wantCode(t, err, message.Unavailable)
+	if err := p.Send(note.New("x")); !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("Send: %v", err)
+	}
+	if err := p.Deliver(nil); !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("Deliver: %v", err)
+	}
+	wantCode(t, p.Join(t.Context(), "chat/1", nil), message.Unavailable)
+	p.Leave("chat/1")
+	<-p.Drained()
+	p.Close(message.CloseKicked, "no")
+	if p.ID() != "" || p.User() != "" || p.Rooms() != nil || *hub.State[int](p) != 0 {
+		t.Error("it is somebody")
+	}
+	if err := context.Cause(p.Context()); p.Context().Err() == nil || !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("its context: %v", err)
+	}
+}
+
+// TestDisconnectComesAfterTheLastHandler, so that State needs no lock: the race
+// detector sees it if not.
+func TestDisconnectComesAfterTheLastHandler(t *testing.T) {
+	for _, how := range []string{"closed", "closed by itself", "cut", "with a relief"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var d diary
+				type tally struct{ n int }
+				h := newHub(t, &hub.Options{Disconnect: func(p *hub.Peer, _ error) {
+					d.note("disconnect after %d", hub.State[tally](p).n)
+				}})
+				hub.On(h, note, func(_ context.Context, r *hub.Request, _ string) error {
+					if how == "closed by itself" {
+						r.Peer.Close(message.CloseKicked, "out")
+					}
+					for range 60 {
+						<-time.After(time.Second)
+						hub.State[tally](r.Peer).n++
+					}
+					return nil
+				})
+				c := hubtest.Dial(t, h)
+				p := h.Peer(c.ID())
+				c.Send("", note.New("x"))
+				c.Send("", note.New("never handled"))
+				if how == "with a relief" {
+					<-time.After(30 * time.Second)
+				}
+				synctest.Wait()
+				if how == "cut" {
+					c.Cut()
+				} else {
+					p.Close(message.CloseKicked, "out")
+				}
+				synctest.Wait()
+				d.want(t)
+				<-time.After(time.Minute)
+				synctest.Wait()
+				d.want(t, "disconnect after 60")
+			})
+		})
+	}
 }

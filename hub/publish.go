@@ -105,6 +105,9 @@ func (a *answers) clear() {
 // Session implements room.Publisher: it is the same for a client that continues
 // its session after a reconnect, as the protocol's "auth" does.
 func (p *Peer) Session() room.Session {
+	if p == nil {
+		return room.Session{}
+	}
 	p.answers.mu.Lock()
 	defer p.answers.mu.Unlock()
 	return p.answers.session

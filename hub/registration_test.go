@@ -50,10 +50,51 @@ func TestMistakesPanic(t *testing.T) {
 			hub.OnRoom(s, note, fn)
 			hub.OnRoom(s, note, fn)
 		}, `Rooms("chat/{id}") has two handlers for "note"`},
+		{"no middleware", func(h *hub.Hub) { h.Use(asIs, nil) }, "the middleware given to Use is nil"},
+		{"no middleware of a room", func(h *hub.Hub) { h.Rooms("chat/{id}", nil).Use(nil) }, "the middleware given to Use is nil"},
+		{"no handler", func(h *hub.Hub) { hub.On[string](h, note, nil) }, `the handler for "note" is nil`},
+		{"no answer", func(h *hub.Hub) { hub.Reply[string, string](h, where, nil) }, `the handler for "where" is nil`},
+		{"no handler for the rest", func(h *hub.Hub) { hub.OnRest(h, nil) }, "the handler for the rest is nil"},
+		{"no state", func(h *hub.Hub) { hub.RoomsOf[int](h, "chat/{id}", nil, nil) }, `opens the states of Rooms("chat/{id}") is nil`},
+		{"no handler with state", func(h *hub.Hub) {
+			hub.OnRoom[int, string](hub.RoomsOf(h, "chat/{id}", nil, open), note, nil)
+		}, `the handler for "note" is nil`},
+		{"no answer with state", func(h *hub.Hub) {
+			hub.ReplyRoom[int, string, string](hub.RoomsOf(h, "chat/{id}", nil, open), where, nil)
+		}, `the handler for "where" is nil`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			wantPanic(t, tt.want, func() { tt.make(hub.New(nil)) })
+		})
+	}
+}
+
+func asIs(next hub.Handler) hub.Handler { return next }
+
+// TestBrokenMiddlewareServesNobody: where the middleware cannot be put around the
+// handlers, no request gets at them without it, neither the first nor a later one.
+func TestBrokenMiddlewareServesNobody(t *testing.T) {
+	for name, broken := range map[string]hub.Middleware{
+		"panics":          func(hub.Handler) hub.Handler { panic("hub: no, a broken one") },
+		"gives nothing":   func(hub.Handler) hub.Handler { return nil },
+		"not for the hub": func(hub.Handler) hub.Handler { panic("hub: no, a broken one") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := hub.New(nil)
+			hub.On(h, note, ignore)
+			s := h.Rooms("chat", nil)
+			hub.On(s, note, ignore)
+			if name == "not for the hub" {
+				s.Use(broken)
+			} else {
+				h.Use(asIs, broken)
+			}
+			for range 3 {
+				wantPanic(t, "hub: ", func() {
+					h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+				})
+			}
 		})
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hubbub-go/hubbub/engine/memory"
@@ -100,7 +102,7 @@ func (s *Scope) hook(what string, fn func(context.Context, *room.Room)) func(nam
 					"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			}
 		}()
-		fn(s.hub.life.ctx, s.rooms.Get(name))
+		fn(s.hub.ending.ctx, s.rooms.Get(name))
 	}
 }
 
@@ -123,19 +125,25 @@ func (h *Hub) Rooms(pattern string, rule *Rule) *Scope {
 	return s
 }
 
-// Use adds middleware around all handlers, of the hub and of its rooms.
+// Use adds middleware around all handlers, of the hub and of its rooms. It panics
+// for nil.
 func (h *Hub) Use(mw ...Middleware) { h.root.Use(mw...) }
 
-// Use adds middleware around the handlers of these rooms, inside the hub's own.
+// Use adds middleware around the handlers of these rooms, inside the hub's own. It
+// panics for nil.
 func (s *Scope) Use(mw ...Middleware) {
 	s.hub.mustNotBeFrozen("Use")
+	for _, m := range mw {
+		mustNotBeNil(m == nil, "the middleware given to Use")
+	}
 	s.middleware = append(s.middleware, mw...)
 }
 
 // On registers a handler for messages of a kind. It panics for a type that is
-// empty, belongs to the protocol or has a handler already, and after the hub's
-// first request.
+// empty, belongs to the protocol or has a handler already, for a handler that is
+// nil, and after the hub's first request.
 func On[T any](r Router, kind message.Kind[T], fn func(context.Context, *Request, T) error, opts ...HandlerOption) {
+	mustNotBeNil(fn == nil, "the handler for %q", kind)
 	r.scope().register(string(kind), func(ctx context.Context, r *Request) (any, error) {
 		var in T
 		if err := r.Decode(&in); err != nil {
@@ -148,6 +156,7 @@ func On[T any](r Router, kind message.Kind[T], fn func(context.Context, *Request
 // Reply registers a handler for a question; what it returns is the answer. It
 // panics as On does.
 func Reply[Req, Res any](r Router, call message.Call[Req, Res], fn func(context.Context, *Request, Req) (Res, error), opts ...HandlerOption) {
+	mustNotBeNil(fn == nil, "the handler for %q", call)
 	r.scope().register(string(call), func(ctx context.Context, r *Request) (any, error) {
 		var in Req
 		if err := r.Decode(&in); err != nil {
@@ -162,6 +171,7 @@ func Reply[Req, Res any](r Router, call message.Call[Req, Res], fn func(context.
 func OnRest(r Router, fn Handler, opts ...HandlerOption) {
 	s := r.scope()
 	s.hub.mustNotBeFrozen("OnRest")
+	mustNotBeNil(fn == nil, "the handler for the rest")
 	if s.rest != nil {
 		panic(fmt.Sprintf("hub: %s has two handlers for the rest", s))
 	}
@@ -220,37 +230,66 @@ func (h *Hub) startLogs(ctx context.Context) error {
 	return err
 }
 
+// freezing is the end of registration.
+type freezing struct {
+	mu    sync.Mutex
+	begun atomic.Bool // nothing can be registered any more
+	done  atomic.Bool // the handlers are wrapped
+}
+
 func (h *Hub) mustNotBeFrozen(what string, args ...any) {
-	if h.frozen.Load() {
+	if h.freezing.begun.Load() {
 		panic(fmt.Sprintf("hub: %s comes after the first request; register everything before serving", fmt.Sprintf(what, args...)))
 	}
 }
 
-// freeze ends registration and wraps each handler in its middleware, so that
-// routing takes no lock.
-func (h *Hub) freeze() {
-	h.freezing.Do(func() {
-		h.frozen.Store(true)
-		_ = h.startLogs(context.Background()) // or the next who connects does
-		for _, s := range append([]*Scope{h.root}, h.scopes...) {
-			for _, f := range s.handlers {
-				s.wrap(f)
-			}
-			if s.rest != nil {
-				s.wrap(s.rest)
-			}
-		}
-	})
+func mustNotBeNil(isNil bool, what string, args ...any) {
+	if isNil {
+		panic("hub: " + fmt.Sprintf(what, args...) + " is nil")
+	}
 }
 
-func (s *Scope) wrap(f *handler) {
+// freeze ends registration and wraps each handler in its middleware, so that
+// routing takes no lock. Where the middleware panics, it does so at every request:
+// no handler must be called without the middleware that guards it.
+func (h *Hub) freeze() {
+	if h.freezing.done.Load() {
+		return
+	}
+	h.freezing.begun.Store(true)
+	h.freezing.mu.Lock()
+	defer h.freezing.mu.Unlock()
+	if h.freezing.done.Load() {
+		return
+	}
+	wrapped := map[*handler]Handler{}
+	for _, s := range append([]*Scope{h.root}, h.scopes...) {
+		for _, f := range s.handlers {
+			wrapped[f] = s.wrap(f)
+		}
+		if s.rest != nil {
+			wrapped[s.rest] = s.wrap(s.rest)
+		}
+	}
+	_ = h.startLogs(context.Background()) // or the next who connects does
+	for f, run := range wrapped {
+		f.run = run
+	}
+	h.freezing.done.Store(true)
+}
+
+// wrap returns what runs f inside its middleware.
+func (s *Scope) wrap(f *handler) Handler {
 	all := s.hub.root.middleware
 	if s != s.hub.root {
 		all = append(append([]Middleware(nil), all...), s.middleware...)
 	}
+	run := f.run
 	for i := len(all) - 1; i >= 0; i-- {
-		f.run = all[i](f.run)
+		run = all[i](run)
+		mustNotBeNil(run == nil, "what a middleware made of a handler of %s", s)
 	}
+	return run
 }
 
 // find returns the handler of a message that is addressed to a room of scope s,

@@ -145,8 +145,10 @@ func TestRestGetsTheMessage(t *testing.T) {
 			}
 		}
 		for _, system := range []string{"welcome", "pong", "joined", "left", "presence", "gap", "bye"} {
-			_, err := c.Request("chat/1", message.New(system, nil))
-			wantCode(t, err, message.UnknownType)
+			for _, room := range []string{"chat/1", "chat/2", "nowhere", ""} { // joined only the first
+				_, err := c.Request(room, message.New(system, nil))
+				wantCode(t, err, message.UnknownType)
+			}
 		}
 	})
 }

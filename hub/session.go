@@ -39,5 +39,9 @@ func (p *Peer) auth(in *inbound) error {
 	if in.parts.ID == nil {
 		return nil
 	}
-	return ignoreClosed(p.reply("", string(in.parts.ID), content))
+	answer, err := message.RawOf(content, message.JSON) // the protocol's, not the application's
+	if err != nil {
+		return err
+	}
+	return ignoreClosed(p.reply("", string(in.parts.ID), answer))
 }

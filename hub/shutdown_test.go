@@ -3,6 +3,7 @@ package hub_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -72,7 +73,15 @@ func TestShutdownWaitsForHandlers(t *testing.T) {
 	})
 }
 
+// TestShutdownEndsWithItsContext, though a handler does not: before the first
+// heartbeat has had somebody read behind it, and after.
 func TestShutdownEndsWithItsContext(t *testing.T) {
+	for _, most := range []time.Duration{100 * time.Millisecond, 3 * time.Second} {
+		t.Run(fmt.Sprint(most), func(t *testing.T) { endsAfter(t, most) })
+	}
+}
+
+func endsAfter(t *testing.T, most time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, nil)
 		release := make(chan struct{})
@@ -80,11 +89,15 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 		c := hubtest.Dial(t, h)
 		c.Send("", note.New("x"))
 		synctest.Wait()
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), most)
 		defer cancel()
 		start := time.Now()
-		if err := h.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second {
+		if err := h.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != most {
 			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		_ = c.Closed()
+		if since := time.Since(start); since != most {
+			t.Errorf("it was cut after %v", since)
 		}
 		close(release)
 	})

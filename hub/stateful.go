@@ -19,6 +19,7 @@ type StateScope[S any] struct{ *Scope }
 // back within Presence.Grace has left. A room that fills again gets a new one.
 // State is of this process: what several nodes share does not belong there.
 func RoomsOf[S any](h *Hub, pattern string, rule *Rule, open func(ctx context.Context, r *room.Room) (*S, error)) *StateScope[S] {
+	mustNotBeNil(open == nil, "the function that opens the states of Rooms(%q)", pattern)
 	s := &StateScope[S]{h.Rooms(pattern, rule)}
 	s.states = &states{open: func(ctx context.Context, r *room.Room) (any, error) { return open(ctx, r) }}
 	return s
@@ -29,6 +30,7 @@ func RoomsOf[S any](h *Hub, pattern string, rule *Rule, open func(ctx context.Co
 // one at a time, whichever peer they are for, so the state needs no lock. One
 // that waits holds up its room. It panics as On does.
 func OnRoom[S, T any](s *StateScope[S], kind message.Kind[T], fn func(*S, context.Context, *Request, T) error) {
+	mustNotBeNil(fn == nil, "the handler for %q", kind)
 	On(s, kind, func(ctx context.Context, r *Request, in T) error {
 		return s.states.turn(ctx, r, func(state any) error { return fn(state.(*S), ctx, r, in) })
 	})
@@ -36,6 +38,7 @@ func OnRoom[S, T any](s *StateScope[S], kind message.Kind[T], fn func(*S, contex
 
 // ReplyRoom is to Reply what OnRoom is to On.
 func ReplyRoom[S, Req, Res any](s *StateScope[S], call message.Call[Req, Res], fn func(*S, context.Context, *Request, Req) (Res, error)) {
+	mustNotBeNil(fn == nil, "the handler for %q", call)
 	Reply(s, call, func(ctx context.Context, r *Request, in Req) (res Res, err error) {
 		err = s.states.turn(ctx, r, func(state any) error {
 			res, err = fn(state.(*S), ctx, r, in)

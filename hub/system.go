@@ -87,6 +87,9 @@ func (p *Peer) membership(name string) (*membership, error) {
 // or the opening of a stateful room fail with. The client is not told: a room
 // that it has not asked for it has to know of by itself, or from a message.
 func (p *Peer) Join(ctx context.Context, name string, state any) error {
+	if p == nil {
+		return errGone()
+	}
 	if p.in([]byte(name)) != nil {
 		return nil
 	}
@@ -99,6 +102,9 @@ func (p *Peer) Join(ctx context.Context, name string, state any) error {
 
 // Leave takes the peer out of a room, if it is in it, and tells the client.
 func (p *Peer) Leave(name string) {
+	if p == nil {
+		return
+	}
 	if m := p.in([]byte(name)); m != nil {
 		m.room.Leave(p)
 	}
@@ -156,6 +162,9 @@ func (p *Peer) prepared(name string) {
 // Entered implements room.Resident: whoever sees the answer to a join finds the
 // membership.
 func (p *Peer) Entered(r *room.Room) error {
+	if p == nil {
+		return transport.ErrClosed
+	}
 	if r.Name() == "" {
 		return nil // the hub's room of everybody
 	}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -23,20 +24,31 @@ import (
 // and the relief is the reader.
 type turn struct {
 	running bool    // a handler is running
+	left    bool    // the peer has left everything: Options.Disconnect is due
+	deaf    bool    // nothing was read for a while since the last ping, and that was us
 	relief  *relief // another goroutine reads meanwhile; else nil
 	side    chan struct{}
+	last    chan struct{}                 // not nil: no handler begins any more; closed when none runs
 	streams map[string]context.CancelFunc // open ones, by id; Peer.mu guards it
 	bad     int                           // malformed messages in a row; of the goroutine that handles
 }
 
 type relief struct {
 	backlog []*inbound
-	space   chan struct{} // of 1: something was taken from a full backlog
+	size    int           // of the backlog in memory
+	full    bool          // it reads no more until there is space
+	space   chan struct{} // of 1: there may be space now
 }
 
-// backlog is how many messages may wait behind a handler that asks; then reading
-// stops.
-const backlog = 64
+// How many bytes may wait behind a handler, with what each message costs beside its
+// text; then reading stops. While the server waits for an answer of the client it is
+// more, as the answer comes behind all that the client had sent before it saw the
+// question. One message always has a place.
+const (
+	backlog       = 64 << 10
+	askingBacklog = 1 << 20
+	weight        = 512
+)
 
 // concurrent is how many concurrent handlers of one peer may run.
 const concurrent = 16
@@ -55,6 +67,21 @@ func (in *inbound) release() {
 	in.message.Release()
 	*in = inbound{}
 	inbounds.Put(in)
+}
+
+// size is what a message that waits costs.
+func (in *inbound) size() int { return cap(in.message.Data) + weight }
+
+// fit gives the buffer back where it is much larger than the message in it, as
+// those of the pool may be.
+func (in *inbound) fit() {
+	m := in.message
+	if cap(m.Data) <= 2*len(m.Data)+weight {
+		return
+	}
+	in.message = &transport.Message{Data: bytes.Clone(m.Data), Binary: m.Binary}
+	m.Release()
+	in.parse() // it was checked, but its parts are elsewhere now
 }
 
 // read reads until the connection ends or another goroutine reads on. Its frame
@@ -89,6 +116,7 @@ func (p *Peer) startReading() {
 func (p *Peer) broken(err error) bool {
 	var broken *transport.Violation
 	if !errors.As(err, &broken) {
+		p.hub.unread(p)
 		p.end(err)
 		return false
 	}
@@ -139,39 +167,69 @@ func (in *inbound) parse() {
 // running. It reports whether this goroutine is to read on.
 func (p *Peer) take(in *inbound) bool {
 	p.mu.Lock()
-	for p.turn.running {
+	for p.turn.running && !p.resting() {
 		r := p.turn.relief // not nil: this goroutine is it
-		if len(r.backlog) < backlog {
-			r.backlog = append(r.backlog, in)
+		if p.wait(r, in) {
 			p.mu.Unlock()
 			return true
 		}
+		r.full, p.turn.deaf = true, true
 		p.mu.Unlock()
 		select {
 		case <-r.space:
 		case <-p.ctx.Done():
 		}
 		p.mu.Lock()
-		if p.gone {
-			break
-		}
+		r.full = false
 	}
-	if p.gone { // ended by us: nothing is handled after Options.Disconnect
+	if p.resting() { // ended by us: nothing is handled after Options.Disconnect
 		p.mu.Unlock()
 		in.release()
 		return true
 	}
-	p.begin()
+	p.turn.running = true
+	if p.asks.open() {
+		p.relieve()
+	}
 	p.mu.Unlock()
 	p.handle(in)
 	return p.done()
 }
 
-// begin starts a turn. p.mu is held.
-func (p *Peer) begin() {
-	p.turn.running = true
+// resting reports whether no more messages are handled. p.mu is held.
+func (p *Peer) resting() bool { return p.gone || p.turn.last != nil }
+
+// wait puts a message into the backlog, if it has room for it. p.mu is held.
+func (p *Peer) wait(r *relief, in *inbound) bool {
+	most := backlog
 	if p.asks.open() {
-		p.relieve()
+		most = askingBacklog
+	}
+	in.fit()
+	if len(r.backlog) > 0 && r.size+in.size() > most {
+		return false
+	}
+	r.backlog, r.size = append(r.backlog, in), r.size+in.size()
+	return true
+}
+
+// next takes the first message of the backlog, or returns nil. p.mu is held.
+func (r *relief) next() *inbound {
+	r.wake()
+	if len(r.backlog) == 0 {
+		return nil
+	}
+	in := r.backlog[0]
+	r.backlog[0] = nil
+	r.backlog, r.size = r.backlog[1:], r.size-in.size()
+	return in
+}
+
+// wake lets the relief look whether it can go on.
+func (r *relief) wake() {
+	select {
+	case r.space <- struct{}{}:
+	default:
 	}
 }
 
@@ -194,17 +252,13 @@ func (p *Peer) relieve() {
 // goroutine still is the reader.
 func (p *Peer) done() bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	r := p.turn.relief
-	for r != nil && len(r.backlog) > 0 {
-		in := r.backlog[0]
-		r.backlog[0] = nil
-		r.backlog = r.backlog[1:]
-		select {
-		case r.space <- struct{}{}:
-		default:
+	for r != nil {
+		in := r.next()
+		if in == nil {
+			break
 		}
-		if p.gone {
+		if p.resting() {
 			in.release()
 			continue
 		}
@@ -212,13 +266,19 @@ func (p *Peer) done() bool {
 		p.handle(in)
 		p.mu.Lock()
 	}
-	if r != nil {
-		select {
-		case r.space <- struct{}{}: // it may be waiting with a message of its own
-		default:
-		}
-	}
 	p.turn.running, p.turn.relief = false, nil
+	if p.turn.last != nil {
+		close(p.turn.last)
+	}
+	left := p.turn.left
+	p.mu.Unlock()
+	if left { // the application may take its time, and there may be more to be read
+		p.hub.running.Add(1)
+		go func() {
+			defer p.hub.running.Done()
+			p.disconnect()
+		}()
+	}
 	return r == nil
 }
 

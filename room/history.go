@@ -272,10 +272,20 @@ func (r *Room) attach(f *feed.Feed, a *arrival, j *join, missed []engine.Entry, 
 			live.catch(a.Member, missed, j.where.at)
 		}
 		live.follow.order.Unlock()
+		if err != nil {
+			r.manager.remove(live) // it may have been made for this one
+		}
 		if done {
 			return err
 		}
 	}
+}
+
+// feed is what the room follows.
+func (r *Room) feed() *feed.Feed {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.follow.feed
 }
 
 // attachHere is add for a recoverable room. follow.order is held.

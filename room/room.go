@@ -130,7 +130,11 @@ func (r *Room) Join(ctx context.Context, m Member, state any, opts ...JoinOption
 // join adds a member to the live room.
 func (r *Room) join(a *arrival, j *join) error {
 	for {
-		if done, err := r.manager.enter(r.name).add(a, j); done {
+		live := r.manager.enter(r.name)
+		if done, err := live.add(a, j); done {
+			if err != nil {
+				r.manager.remove(live) // it may have been made for this one
+			}
 			return err
 		}
 	}
@@ -227,7 +231,7 @@ func (r *Room) part(m Member, drop bool) bool {
 	}
 	if t.member && live.follow != nil {
 		if node, err := live.manager.log.feeds(); err == nil {
-			node.Release(live.follow.feed)
+			node.Release(live.feed())
 		}
 	}
 	if t.then != nil {

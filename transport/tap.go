@@ -84,7 +84,7 @@ func (t *tap) owe(frame []byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case !t.full():
+	case !t.full() || t.state.closing || t.state.dead: // then nothing is owed any more
 		return false
 	case frame[0] == pingFrame[0]:
 		t.ping = true

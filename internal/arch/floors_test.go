@@ -18,7 +18,7 @@ import (
 var floors = [][]string{
 	{"internal/envelope", "internal/leak", "internal/pattern", "engine"}, // import nothing of this module
 	{"message", "engine/memory", "engine/enginetest", "internal/feed"},
-	{"internal/queue"},
+	{"internal/queue", "client"},
 	{"transport", "room"},
 	{"hub"},
 	{"middleware", "hubtest"},
@@ -30,6 +30,7 @@ var floors = [][]string{
 var externals = map[string][]string{
 	"internal/envelope": {"github.com/go-json-experiment/json"},
 	"message":           {"github.com/go-json-experiment/json"},
+	"client":            {"github.com/coder/websocket"},
 	"transport":         {"github.com/coder/websocket", "github.com/go-json-experiment/json"},
 	"room":              {"github.com/google/uuid"},
 	"hub":               {"github.com/google/uuid", "github.com/go-chi/chi/v5"}, // chi: docs/decisions/005

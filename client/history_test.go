@@ -1,0 +1,134 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hubbub-go/hubbub/client"
+	"github.com/hubbub-go/hubbub/hub"
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+)
+
+// logHub has rooms log/{id} that keep what is said and pass it on to the others.
+func logHub(d room.Recoverable, handled func(string)) *hub.Hub {
+	h := hub.New(&hub.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), DrainTime: 50 * time.Millisecond})
+	hub.On(h.Rooms("log/{id}", &hub.Rule{Delivery: d}), say, func(ctx context.Context, r *hub.Request, in text) error {
+		handled(in.Body)
+		return r.Others(ctx, say.New(in))
+	})
+	return h
+}
+
+// cutting ends connections at random until it is told to stop.
+func cutting(h *hub.Hub, every time.Duration) (stop func()) {
+	done, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			for p := range h.Peers() {
+				p.Close(message.CloseRestart, "again")
+				select {
+				case <-done:
+					return
+				case <-time.After(every):
+				}
+			}
+			select {
+			case <-done:
+				return
+			case <-time.After(every):
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-over
+	}
+}
+
+// TestHistory: connections break all the time, and everybody gets everything
+// that others say, once and in order, without a gap.
+func TestHistory(t *testing.T) {
+	const messages = 200
+	h := logHub(room.Recoverable{}, func(string) {})
+	s := listen(t, h, "")
+	type reader struct {
+		mu   sync.Mutex
+		got  []string
+		done chan struct{}
+	}
+	var readers []*reader
+	for range 3 {
+		rd := &reader{done: make(chan struct{})}
+		readers = append(readers, rd)
+		c := connect(t, s, client.Options{})
+		r := c.Room("log/1")
+		client.On(r, say, func(m client.Message[text]) {
+			rd.mu.Lock()
+			defer rd.mu.Unlock()
+			rd.got = append(rd.got, m.Content.Body)
+			if m.Content.Body == fmt.Sprint(messages-1) {
+				close(rd.done)
+			}
+		})
+		r.OnGap(func(g client.Gap) { t.Errorf("%+v", g) })
+		enter(t, c, "log/1")
+	}
+	writer := enter(t, connect(t, s, client.Options{}), "log/1")
+	writer.OnGap(func(g client.Gap) { t.Errorf("%+v", g) })
+	stop := cutting(h, 5*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for i := range messages {
+		if _, err := client.Send(ctx, writer, say, text{fmt.Sprint(i)}); err != nil {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	stop()
+	for _, rd := range readers {
+		select {
+		case <-rd.done:
+		case <-ctx.Done():
+			t.Error("the last message has not come")
+		}
+		rd.mu.Lock()
+		if len(rd.got) != messages {
+			t.Errorf("%d messages: %q", len(rd.got), rd.got)
+		}
+		for i, body := range rd.got {
+			if body != fmt.Sprint(i) {
+				t.Errorf("%q", rd.got)
+				break
+			}
+		}
+		rd.mu.Unlock()
+	}
+}
+
+// TestHistoryOverARestart: another server knows neither session nor room, and
+// the client says so.
+func TestHistoryOverARestart(t *testing.T) {
+	h := logHub(room.Recoverable{}, func(string) {})
+	s := listen(t, h, "")
+	c := connect(t, s, client.Options{})
+	r := enter(t, c, "log/1")
+	gaps := make(chan client.Gap, 10)
+	r.OnGap(func(g client.Gap) { gaps <- g })
+	if got, err := client.Send(t.Context(), r, say, text{"one"}); err != nil || got.Cursor == "" {
+		t.Errorf("%+v %v", got, err)
+	}
+	if err := h.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	listen(t, logHub(room.Recoverable{}, func(string) {}), s.Listener.Addr().String())
+	if g := get(t, gaps); !g.Certain || g.Reason != "epoch" || g.Cursor == "" {
+		t.Errorf("%+v", g)
+	}
+}

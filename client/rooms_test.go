@@ -1,0 +1,750 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hubbub-go/hubbub/client"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+type joining struct {
+	client.Info
+	err error
+}
+
+func join(r *client.Room, content any) <-chan joining {
+	return later(func() joining {
+		info, err := r.Join(context.Background(), content)
+		return joining{info, err}
+	})
+}
+
+func codeOf(err error) message.Code {
+	var e *message.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+func sinceOf(w wire) string {
+	if w.Since == nil {
+		return "none"
+	}
+	return *w.Since
+}
+
+func TestJoin(t *testing.T) {
+	bubble(t, "it waits for the connection, carries its content and tells the answer", func(t *testing.T) {
+		s := newServer(t)
+		c := lazy(t, s, client.Options{})
+		r := c.Room("chat/1")
+		if c.Room("chat/1") != r || r.Name() != "chat/1" {
+			t.Error("not the same room")
+		}
+		done := join(r, text{"let me in"})
+		p := s.welcomed()
+		w := p.admit(`{"members":3,"cursor":"c0"}`)
+		if w.Room != "chat/1" || bodyOf(t, w) != "let me in" || w.Since != nil {
+			t.Errorf("%+v", w)
+		}
+		if got := <-done; got.err != nil || got.Members != 3 || got.Cursor != "c0" || !r.Joined() {
+			t.Errorf("%+v", got)
+		}
+		if got := <-join(r, nil); got.err != nil || got.Members != 3 { // changes nothing
+			t.Errorf("%+v", got)
+		}
+		p.quiet()
+	})
+	bubble(t, "T9: refused; the room may be tried again", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := c.Room("chat/1")
+		done := join(r, nil)
+		p.refuse(p.expect("join"), `{"code":"denied","message":"members only"}`)
+		if got := <-done; codeOf(got.err) != message.Denied || r.Joined() {
+			t.Errorf("%v", got.err)
+		}
+		done = join(r, nil)
+		p.admit(`{"members":1}`)
+		if got := <-done; got.err != nil {
+			t.Error(got.err)
+		}
+	})
+	bubble(t, "two at once are one", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		a, b := join(c.Room("chat/1"), nil), join(c.Room("chat/1"), nil)
+		synctest.Wait()
+		p.admit(`{"members":1}`)
+		if a, b := <-a, <-b; a.err != nil || b.err != nil {
+			t.Errorf("%v, %v", a.err, b.err)
+		}
+		p.quiet()
+	})
+	bubble(t, "a connection lost meanwhile only delays it", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		done := join(c.Room("chat/1"), nil)
+		p.expect("join")
+		p.cut()
+		p = s.welcomed().again()
+		pending(t, done)
+		p.admit(`{"members":1}`)
+		if got := <-done; got.err != nil {
+			t.Error(got.err)
+		}
+	})
+	bubble(t, "without an answer", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		began := time.Now()
+		done := join(c.Room("chat/1"), nil)
+		p.expect("join")
+		got := <-done
+		if !errors.Is(got.err, context.DeadlineExceeded) || time.Since(began) != 10*time.Second {
+			t.Errorf("%v after %v", got.err, time.Since(began))
+		}
+		p.expect("leave") // it might have been let in
+		p.cut()
+		s.welcomed().again().quiet()
+	})
+	bubble(t, "one of two gives up", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		a := later(func() error {
+			_, err := c.Room("chat/1").Join(ctx, nil)
+			return err
+		})
+		w := p.expect("join")
+		b := join(c.Room("chat/1"), nil)
+		synctest.Wait()
+		cancel()
+		if err := <-a; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		p.ack(w, `{"members":1}`, "")
+		if got := <-b; got.err != nil {
+			t.Error(got.err)
+		}
+	})
+	bubble(t, "a name that the protocol does not allow", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		for _, name := range []string{"", "a\nb", string(make([]byte, 300))} {
+			if got := <-join(c.Room(name), nil); codeOf(got.err) != message.Invalid {
+				t.Errorf("%q: %v", name, got.err)
+			}
+		}
+		p.quiet()
+	})
+	bubble(t, "content that cannot be encoded", func(t *testing.T) {
+		s := newServer(t)
+		c, _ := dial(t, s, client.Options{})
+		if got := <-join(c.Room("chat/1"), func() {}); got.err == nil {
+			t.Error("no error")
+		}
+	})
+}
+
+func TestLeave(t *testing.T) {
+	bubble(t, "T15: two rooms are both, and leaving one keeps the other", func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		rooms := []*client.Room{joined(t, c, p, "r1", `{"members":1}`), joined(t, c, p, "r2", `{"members":1}`)}
+		for _, r := range rooms {
+			client.On(r, say, func(m client.Message[text]) { rec.add("%s in %s", m.Content.Body, m.Room) })
+		}
+		done := later(func() error { return rooms[0].Leave(context.Background()) })
+		w := p.expect("leave")
+		p.send(`{"type":"say","room":"r1","content":{"body":"late"}}`)
+		p.send(`{"type":"say","room":"r2","content":{"body":"hi"}}`)
+		p.ack(w, "", "")
+		if err := <-done; err != nil || w.Room != "r1" || rooms[0].Joined() || !rooms[1].Joined() {
+			t.Errorf("%v, %+v", err, w)
+		}
+		if got := rec.take(); !slices.Equal(got, []string{"hi in r2"}) {
+			t.Errorf("%q", got)
+		}
+		if err := rooms[0].Leave(context.Background()); err != nil {
+			t.Error(err)
+		}
+		p.quiet()
+		p.cut()
+		p = s.welcomed().again()
+		if w := p.admit(`{"members":1}`); w.Room != "r2" {
+			t.Errorf("%+v", w)
+		}
+		p.quiet()
+	})
+	bubble(t, "while joining: the late answer changes nothing", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := c.Room("chat/1")
+		done := join(r, nil)
+		w := p.expect("join")
+		left := later(func() error { return r.Leave(context.Background()) })
+		if got := <-done; !errors.Is(got.err, client.ErrClosed) {
+			t.Errorf("%v", got.err)
+		}
+		p.ack(w, `{"members":1}`, "")
+		p.ack(p.expect("leave"), "", "")
+		if err := <-left; err != nil || r.Joined() {
+			t.Errorf("%v", err)
+		}
+	})
+	bubble(t, "a lost connection leaves, too", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1}`)
+		left := later(func() error { return r.Leave(context.Background()) })
+		p.expect("leave")
+		p.cut()
+		if err := <-left; err != nil {
+			t.Error(err)
+		}
+		s.welcomed().again().quiet()
+	})
+	bubble(t, "and joined anew it has no past", func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`)
+		r.OnGap(func(g client.Gap) { rec.add("%+v", g) })
+		client.On(r, say, func(m client.Message[text]) { rec.add("%s", m.Content.Body) })
+		p.send(`{"type":"say","room":"chat/1","cursor":"c1","content":{"body":"one"}}`)
+		left := later(func() error { return r.Leave(context.Background()) })
+		p.ack(p.expect("leave"), "", "")
+		<-left
+		done := join(r, nil)
+		if w := p.admit(`{"members":1,"cursor":"c0"}`); w.Since != nil {
+			t.Errorf("since %q", sinceOf(w))
+		}
+		<-done
+		p.send(`{"type":"say","room":"chat/1","cursor":"c1","content":{"body":"one"}}`)
+		if got := rec.take(); !slices.Equal(got, []string{"one", "one"}) && !slices.Equal(got, []string{"one"}) {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// TestRoomsFirst: rooms are joined again before what waits for them is sent, in
+// the order of their first join.
+func TestRoomsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		var rooms []*client.Room
+		for _, name := range []string{"c", "a", "b"} {
+			rooms = append(rooms, joined(t, c, p, name, `{"members":1}`))
+		}
+		p.cut()
+		synctest.Wait()
+		first, second, third := send(rooms[0], "first"), send(c, "second"), send(rooms[0], "third")
+		_ = second
+		p = s.welcomed().again()
+		var joins []wire
+		for _, name := range []string{"c", "a", "b"} {
+			w := p.expect("join")
+			if w.Room != name {
+				t.Errorf("join of %q, want %q", w.Room, name)
+			}
+			joins = append(joins, w)
+		}
+		if w := p.expect("say"); bodyOf(t, w) != "second" { // waits for no room
+			t.Errorf("%+v", w)
+		}
+		p.quiet()
+		p.ack(joins[1], `{"members":1}`, "")
+		p.quiet()
+		p.ack(joins[0], `{"members":1}`, "")
+		for _, body := range []string{"first", "third"} {
+			w := p.expect("say")
+			if bodyOf(t, w) != body || w.Room != "c" {
+				t.Errorf("%+v", w)
+			}
+			p.ack(w, "", "")
+		}
+		if a, b := <-first, <-third; a.err != nil || b.err != nil {
+			t.Errorf("%v, %v", a.err, b.err)
+		}
+	})
+}
+
+// TestNotLetInAgain: a passing error is retried, another ends the membership.
+func TestNotLetInAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1}`)
+		r.OnLost(func(err error) { rec.add("lost: %v", codeOf(err)) })
+		r.OnGap(func(g client.Gap) { rec.add("gap %+v", g) })
+		sent := send(r, "sent")
+		p.expect("say")
+		p.cut()
+		synctest.Wait()
+		unsent := send(r, "unsent")
+		p = s.welcomed().again()
+		p.refuse(p.expect("join"), `{"code":"unavailable","retryAfter":4000}`)
+		began := time.Now()
+		w := p.expect("join")
+		if d := time.Since(began); d != 4*time.Second {
+			t.Errorf("again after %v", d)
+		}
+		p.refuse(w, `{"code":"internal"}`)
+		began = time.Now()
+		p.expect("join") // not answered
+		if d := time.Since(began); d < time.Second || d > 2*time.Second {
+			t.Errorf("again after %v", d)
+		}
+		w = p.expect("join")
+		p.refuse(w, `{"code":"denied"}`)
+		if got := rec.take(); !slices.Equal(got, []string{"lost: denied"}) {
+			t.Errorf("%q", got)
+		}
+		if got := <-sent; !errors.Is(got.err, client.ErrUnknown) || codeOf(got.err) != message.Denied {
+			t.Errorf("%v", got.err)
+		}
+		if got := <-unsent; errors.Is(got.err, client.ErrUnknown) || codeOf(got.err) != message.Denied {
+			t.Errorf("%v", got.err)
+		}
+		p.cut()
+		s.welcomed().again().quiet()
+	})
+}
+
+// TestPost, T19: a message to a room that one is not in.
+func TestPostWithoutJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		result := send(c.Room("chat/1"), "hi")
+		p.refuse(p.expect("say"), `{"code":"not_member"}`)
+		if got := <-result; codeOf(got.err) != message.NotMember {
+			t.Errorf("%v", got.err)
+		}
+	})
+}
+
+// watch writes down what happens in a room.
+func watch(r *client.Room) *record {
+	rec := &record{}
+	client.On(r, say, func(m client.Message[text]) { rec.add("%s", m.Content.Body) })
+	r.OnGap(func(g client.Gap) { rec.add("gap %v %q to %q", g.Certain, g.Reason, g.Cursor) })
+	return rec
+}
+
+func (p *peer) say(cursor, body string) {
+	p.t.Helper()
+	p.send(`{"type":"say","room":"chat/1","cursor":%q,"content":{"body":%q}}`, cursor, body)
+}
+
+func TestResume(t *testing.T) {
+	bubble(t, "a room without history: possibly missed, after a reconnect and not before", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := c.Room("chat/1")
+		rec := watch(r)
+		joined(t, c, p, "chat/1", `{"members":1}`)
+		if got := rec.take(); got != nil {
+			t.Errorf("%q", got)
+		}
+		p.cut()
+		p = s.welcomed().again()
+		if w := p.admit(`{"members":1}`); w.Since != nil {
+			t.Errorf("since %q", sinceOf(w))
+		}
+		if got := rec.take(); !slices.Equal(got, []string{`gap false "" to ""`}) {
+			t.Errorf("%q", got)
+		}
+	})
+	bubble(t, "recovered: after the last processed message, in order, without a gap", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		rec := watch(joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`))
+		p.cut()
+		p = s.welcomed().again()
+		if got := sinceOf(p.admit(`{"members":1,"cursor":"c0","recovered":true}`)); got != "c0" {
+			t.Errorf("since %q", got)
+		}
+		p.say("c1", "one")
+		p.send(`{"type":"other","room":"chat/1","cursor":"c2"}`) // nobody listens
+		synctest.Wait()
+		p.cut()
+		p = s.welcomed().again()
+		if got := sinceOf(p.admit(`{"members":1,"cursor":"c2","recovered":true}`)); got != "c2" {
+			t.Errorf("since %q", got)
+		}
+		p.say("c3", "three")
+		p.say("c4", "four")
+		if got := rec.take(); !slices.Equal(got, []string{"one", "three", "four"}) {
+			t.Errorf("%q", got)
+		}
+	})
+	bubble(t, "not recovered: it says why and continues from the new cursor", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		rec := watch(joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`))
+		last := "c0"
+		for _, reason := range []string{"window", "epoch", "regress"} {
+			p.cut()
+			p = s.welcomed().again()
+			if got := sinceOf(p.admit(fmt.Sprintf(`{"members":1,"cursor":"n-%s","recovered":false,"reason":%q}`, reason, reason))); got != last {
+				t.Errorf("since %q", got)
+			}
+			p.say("c9", "nine") // in each life another message
+			last = "c9"
+			if got := rec.take(); !slices.Equal(got, []string{fmt.Sprintf("gap true %q to %q", reason, "n-"+reason), "nine"}) {
+				t.Errorf("%q", got)
+			}
+		}
+	})
+	bubble(t, "a gap while connected is told before what follows it", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		rec := watch(joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`))
+		p.say("c1", "one")
+		p.send(`{"type":"gap","room":"chat/1","content":{"recovered":false,"reason":"window","cursor":"c8"}}`)
+		if got := rec.take(); !slices.Equal(got, []string{"one", `gap true "window" to "c8"`}) {
+			t.Errorf("%q", got)
+		}
+		p.cut()
+		p = s.welcomed().again()
+		if got := sinceOf(p.admit(`{"members":1,"recovered":true}`)); got != "c8" {
+			t.Errorf("since %q", got)
+		}
+	})
+	bubble(t, "what comes twice is handled once", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		rec := watch(joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`))
+		for i := range 300 {
+			p.say(fmt.Sprint("c", i), fmt.Sprint(i))
+		}
+		for i := 44; i < 301; i++ {
+			p.say(fmt.Sprint("c", i), fmt.Sprint(i))
+		}
+		if got := rec.take(); len(got) != 301 || got[300] != "300" {
+			t.Errorf("%d: %q", len(got), got)
+		}
+	})
+	bubble(t, "an own message: its ack is its place in the room", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`)
+		rec := watch(r)
+		result := send(r, "mine")
+		p.ack(p.expect("say"), "", `,"cursor":"c1"`)
+		p.say("c1", "mine, for all") // its handler did not exclude the sender
+		if got := <-result; got.err != nil || got.Cursor != "c1" || got.ID == "" {
+			t.Errorf("%+v", got)
+		}
+		if got := rec.take(); !slices.Equal(got, []string{"mine, for all"}) {
+			t.Errorf("%q", got)
+		}
+		p.cut()
+		p = s.welcomed().again()
+		if got := sinceOf(p.admit(`{"members":1,"cursor":"c1","recovered":true}`)); got != "c1" {
+			t.Errorf("since %q", got)
+		}
+	})
+	bubble(t, "a cursor that is none to this server: begun anew", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		rec := watch(joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`))
+		p.cut()
+		p = s.welcomed().again()
+		p.refuse(p.expect("join"), `{"code":"invalid","field":"since"}`)
+		if w := p.admit(`{"members":1,"cursor":"n0"}`); w.Since != nil {
+			t.Errorf("since %q", sinceOf(w))
+		}
+		if got := rec.take(); !slices.Equal(got, []string{`gap false "" to "n0"`}) {
+			t.Errorf("%q", got)
+		}
+		p.cut()
+		p = s.welcomed().again()
+		if got := sinceOf(p.admit(`{"members":1,"recovered":true}`)); got != "n0" {
+			t.Errorf("since %q", got)
+		}
+	})
+	bubble(t, "the late ack of what was sent again does not turn the room back", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`)
+		result := send(r, "mine")
+		p.expect("say")
+		p.cut()
+		p = s.welcomed().again()
+		p.admit(`{"members":1,"cursor":"c9","recovered":false,"reason":"window"}`)
+		p.ack(p.expect("say"), "", `,"cursor":"c1"`)
+		if got := <-result; got.err != nil || got.Cursor != "c1" {
+			t.Errorf("%+v", got)
+		}
+		synctest.Wait()
+		p.cut()
+		p = s.welcomed().again()
+		if got := sinceOf(p.admit(`{"members":1,"recovered":true}`)); got != "c9" {
+			t.Errorf("since %q", got)
+		}
+	})
+	bubble(t, "a lost ack is healed by the resume, and does not turn the room back", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`)
+		rec := watch(r)
+		result := send(r, "mine")
+		w := p.expect("say")
+		p.cut()
+		p = s.welcomed().again()
+		p.admit(`{"members":1,"cursor":"c0","recovered":true}`)
+		again := p.expect("say")
+		p.ack(w, "", `,"cursor":"c1"`) // in place of the message
+		p.say("c2", "two")
+		if got := <-result; got.err != nil || got.Cursor != "c1" {
+			t.Errorf("%+v", got)
+		}
+		if again.ID != w.ID {
+			t.Errorf("sent again as %q, was %q", again.ID, w.ID)
+		}
+		p.ack(again, "", `,"cursor":"c1"`)
+		if got := rec.take(); !slices.Equal(got, []string{"two"}) {
+			t.Errorf("%q", got)
+		}
+		p.cut()
+		p = s.welcomed().again()
+		if got := sinceOf(p.admit(`{"members":1,"recovered":true}`)); got != "c2" {
+			t.Errorf("since %q", got)
+		}
+	})
+}
+
+// TestProcessed: what handlers have not seen is not taken for seen, and what
+// comes again meanwhile is handled once.
+func TestProcessed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`)
+		rec, slow := &record{}, make(chan struct{})
+		client.On(r, say, func(m client.Message[text]) {
+			<-slow
+			rec.add("%s", m.Content.Body)
+		})
+		for i := 1; i <= 200; i++ {
+			p.say(fmt.Sprint("c", i), fmt.Sprint(i))
+		}
+		slow <- struct{}{}
+		synctest.Wait()
+		p.cut()
+		p = s.welcomed().again()
+		if got := sinceOf(p.admit(`{"members":1,"cursor":"c1","recovered":true}`)); got != "c1" {
+			t.Errorf("since %q", got)
+		}
+		go func() { // the client stops reading
+			for i := 2; i <= 300; i++ {
+				p.say(fmt.Sprint("c", i), fmt.Sprint(i))
+			}
+		}()
+		synctest.Wait()
+		close(slow)
+		got := rec.take()
+		if len(got) != 300 {
+			t.Fatalf("%d: %q", len(got), got)
+		}
+		for i, body := range got {
+			if body != fmt.Sprint(i+1) {
+				t.Fatalf("%q", got)
+			}
+		}
+	})
+}
+
+// TestSlowHandler: reading goes on, so that the connection is not taken for dead,
+// until too much waits; then the client stops reading, and does not take the
+// server for dead either.
+func TestSlowHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1}`)
+		n, slow := 0, make(chan struct{})
+		client.On(r, say, func(client.Message[text]) {
+			<-slow
+			n++
+		})
+		for range 200 {
+			p.say("", "x")
+		}
+		for range 10 {
+			<-time.After(25 * time.Second)
+			if err := p.ws.Ping(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rtt := later(func() error { // answers are read, too
+			_, err := c.Ping(t.Context())
+			return err
+		})
+		p.send(`{"type":"pong","id":%q}`, p.expect("ping").ID)
+		if err := <-rtt; err != nil {
+			t.Error(err)
+		}
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			for range 200 {
+				p.say("", "x")
+			}
+		}()
+		pending(t, written)
+		<-time.After(time.Hour)
+		p.quiet()
+		if n != 0 {
+			t.Errorf("%d", n)
+		}
+		close(slow)
+		<-written
+		synctest.Wait()
+		if _, _, count := s.numbers(); n != 400 || count != 1 {
+			t.Errorf("%d messages on %d connections", n, count)
+		}
+	})
+}
+
+// TestSlowHandlerOfLargeMessages: what waits is bounded in bytes.
+func TestSlowHandlerOfLargeMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		n, slow := 0, make(chan struct{})
+		client.On(c, blob, func(m client.Message[[]byte]) {
+			<-slow
+			n++
+		})
+		sent, written := atomic.Int32{}, make(chan struct{})
+		large := strings.Repeat("x", 100<<10)
+		go func() {
+			defer close(written)
+			for range 60 {
+				p.bytes(`{"type":"blob"}`, large)
+				sent.Add(1)
+			}
+			p.bytes(`{"type":"blob"}`, strings.Repeat("x", 5<<20)) // more than the bound, alone
+		}()
+		pending(t, written)
+		if got := sent.Load(); got < 40 || got > 43 { // 4 MiB, one with the handler, one with the reader
+			t.Errorf("%d messages", got)
+		}
+		close(slow)
+		<-written
+		synctest.Wait()
+		if n != 61 {
+			t.Errorf("%d messages", n)
+		}
+	})
+}
+
+// TestPresence, T13: list and count are right over random comings and goings.
+func TestPresence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := c.Room("chat/1")
+		told := map[string]bool{}
+		r.OnPresence(func(ch client.Presence) {
+			for _, m := range ch.Joined {
+				told[m.ID] = true
+			}
+			for _, m := range ch.Left {
+				delete(told, m.ID)
+			}
+		})
+		joined(t, c, p, "chat/1", `{"members":1,"presence":[{"from":"me","content":{"body":"I"}}]}`)
+		there := map[string]bool{"me": true}
+		for range 300 {
+			who := fmt.Sprint("p", rand.N(20))
+			typ := "joined"
+			if there[who] {
+				typ = "left"
+				delete(there, who)
+			} else {
+				there[who] = true
+			}
+			p.send(`{"type":%q,"room":"chat/1","from":%q,"user":"u","content":{"body":"x"}}`, typ, who)
+		}
+		synctest.Wait()
+		check := func(what string) {
+			t.Helper()
+			synctest.Wait()
+			ids := map[string]bool{}
+			for _, m := range r.Members() {
+				ids[m.ID] = true
+			}
+			if len(ids) != len(there) || r.Count() != len(there) || len(told) != len(there) {
+				t.Errorf("%s: %v, %d, told %v, want %v", what, ids, r.Count(), told, there)
+			}
+		}
+		check("after 300")
+		p.cut()
+		p = s.welcomed().again()
+		p.admit(`{"members":2,"presence":[{"from":"p3"},{"from":"me2"}]}`)
+		there = map[string]bool{"p3": true, "me2": true}
+		check("after a new list")
+	})
+}
+
+func TestPresenceBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":3,"presence":[{"from":"a","content":{"body":"A"}},{"from":"b","user":"ub"},{"from":"me"}]}`)
+		r.OnPresence(func(ch client.Presence) {
+			rec.add("%d +%s -%s ~%s", ch.Count, ids(ch.Joined), ids(ch.Left), ids(ch.Updated))
+		})
+		p.send(`{"type":"presence","room":"chat/1","content":{"members":4,"joined":[{"from":"c"},{"from":"d"}],"left":[{"from":"b","user":"ub"}],"updated":[{"from":"a","content":{"body":"AA"}}]}}`)
+		p.send(`{"type":"presence","room":"chat/1","content":{"members":4,"updated":[{"from":"c2","was":"c","user":"uc","content":{"body":"C"}}]}}`)
+		p.send(`{"type":"presence","room":"chat/1","content":{"members":4,"updated":[{"from":"stranger"}]}}`)
+		p.send(`{"type":"left","room":"chat/1","from":"nobody"}`)
+		want := []string{"4 +cd -b ~a", "4 + - ~c2", "4 + - ~stranger", "4 + -nobody ~"}
+		if got := rec.take(); !slices.Equal(got, want) {
+			t.Errorf("%q", got)
+		}
+		p.send(`{"type":"left","room":"chat/1","from":"another of c's","user":"uc"}`)
+		if got := rec.take(); !slices.Equal(got, []string{"3 + -another of c's ~"}) {
+			t.Errorf("%q", got)
+		}
+		if got := ids(r.Members()); got != "amedstranger" {
+			t.Errorf("%s", got)
+		}
+		var body text
+		if err := r.Members()[0].Content.Decode(nil, &body); err != nil || body.Body != "AA" {
+			t.Errorf("%v %v", body, err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // a room that only counts
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":5000}`)
+		r.OnPresence(func(ch client.Presence) { rec.add("%d", ch.Count) })
+		p.send(`{"type":"presence","room":"chat/1","content":{"members":5007}}`)
+		if got := rec.take(); !slices.Equal(got, []string{"5007"}) || r.Count() != 5007 || r.Members() != nil {
+			t.Errorf("%q, %d, %v", got, r.Count(), r.Members())
+		}
+	})
+}
+
+func ids(members []client.Member) (s string) {
+	for _, m := range members {
+		s += m.ID
+	}
+	return s
+}
