@@ -1,0 +1,134 @@
+// Nothing lost, nothing twice: schedules of cuts and stalls, made from a seed,
+// against examples/relay. What the server keeps of a message is compared with what
+// was acknowledged and with what each client saw.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { connect } from '@hubbub/client';
+import { WebSocket as NodeWebSocket } from 'ws';
+import { build, freeAddress, start, until } from './program.mjs';
+
+const SCHEDULES = Number(process.env.SCHEDULES ?? 200);
+const AT_ONCE = 10;
+const CLIENTS = 4;
+const MESSAGES = 12; // of each client
+
+let built, program;
+
+before(async () => {
+  built = await build('relay');
+  program = await start(built.binary, await freeAddress());
+});
+after(async () => {
+  await program?.stop();
+  await built?.remove();
+});
+
+/** mulberry32: small numbers from a seed, the same on every machine. */
+const random = (seed) => () => {
+  seed = (seed + 0x6d2b79f5) | 0;
+  let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+  return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+};
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A client whose socket can be cut, or stalled: paused, as a network does that goes on later. */
+function client(room) {
+  const sockets = [];
+  class Socket extends NodeWebSocket {
+    constructor(...args) {
+      super(...args);
+      sockets.push(this);
+    }
+  }
+  const hub = connect(program.socketUrl, { WebSocket: Socket, retryMin: 5, retryMax: 60 });
+  const one = { hub, room: hub.room(room), seen: [], gaps: [], acked: new Map() };
+  one.room.on('msg', ({ content }) => one.seen.push(content));
+  one.room.on('gap', (gap) => one.gaps.push(gap));
+  one.cut = () => sockets.at(-1)?.terminate();
+  one.stall = async (ms) => {
+    const socket = sockets.at(-1);
+    if (socket?.readyState !== NodeWebSocket.OPEN) return;
+    socket.pause();
+    await pause(ms);
+    if (socket.readyState === NodeWebSocket.OPEN) socket.resume();
+  };
+  return one;
+}
+
+async function schedule(seed) {
+  const next = random(seed);
+  const name = `log/seed-${seed}`;
+  const clients = Array.from({ length: CLIENTS }, () => client(name));
+  await Promise.all(clients.map(({ room }) => room.join()));
+  const faults = (async () => {
+    for (let i = 0; i < 8; i++) {
+      await pause(next() * 25);
+      const victim = clients[Math.floor(next() * CLIENTS)];
+      if (next() < 0.7) victim.cut();
+      else await victim.stall(next() * 30);
+    }
+  })();
+  await Promise.all(clients.map(async (one, number) => {
+    const sent = [];
+    for (let i = 0; i < MESSAGES; i++) {
+      const body = `${number}.${i}`;
+      sent.push(one.room.send('msg', body).then(({ cursor }) => one.acked.set(body, cursor)));
+      if (i % 3 === number % 3) await pause(next() * 20);
+    }
+    await Promise.all(sent);
+  }));
+  await faults;
+
+  const witness = client(name);
+  await witness.room.join();
+  const { messages } = await witness.room.call('history', { limit: 1000 });
+  const order = messages.map(({ content }) => content);
+  const place = new Map(messages.map(({ content, cursor }) => [content, cursor]));
+  assert.equal(order.length, CLIENTS * MESSAGES, `seed ${seed}: every message is kept once: ${order}`);
+  for (const [number, one] of clients.entries()) {
+    const others = order.filter((body) => !body.startsWith(`${number}.`));
+    await until(() => one.seen.length >= others.length, `seed ${seed}: client ${number} has ${one.seen.length} of ${others.length}`);
+    assert.deepEqual(one.seen, others, `seed ${seed}: client ${number} sees what the others sent, once and in order`);
+    assert.deepEqual(one.gaps, [], `seed ${seed}: client ${number} is told of no gap`);
+    assert.deepEqual(order.filter((body) => body.startsWith(`${number}.`)), [...Array(MESSAGES).keys()].map((i) => `${number}.${i}`),
+      `seed ${seed}: what client ${number} sent keeps its order`);
+    for (const [body, cursor] of one.acked) if (cursor) assert.equal(cursor, place.get(body), `seed ${seed}: the place of ${body}`);
+  }
+  for (const { hub } of [...clients, witness]) hub.close();
+}
+
+test(`${SCHEDULES} schedules of cuts and stalls`, { timeout: 240_000 }, async () => {
+  for (let seed = 1; seed <= SCHEDULES; seed += AT_ONCE) {
+    await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => schedule(seed + i)));
+  }
+});
+
+test('a restart loses what is kept in memory, and every client is told', { timeout: 60_000 }, async () => {
+  const [a, b] = [client('log/restart'), client('log/restart')];
+  await Promise.all([a.room.join(), b.room.join()]);
+  await a.room.send('msg', 'before');
+  await until(() => b.seen.length, 'it arrives');
+  const address = new URL(program.socketUrl).host;
+  await program.stop('SIGKILL');
+  await until(() => a.hub.state === 'reconnecting' && b.hub.state === 'reconnecting', 'both notice');
+  const queued = a.room.send('msg', 'after');
+  program = await start(built.binary, address);
+  await queued;
+  await until(() => a.gaps.length && b.gaps.length, 'both are told');
+  assert.deepEqual([a.gaps[0].missed, a.gaps[0].reason], ['certain', 'epoch']);
+  assert.deepEqual([b.gaps[0].missed, b.gaps[0].reason], ['certain', 'epoch']);
+  for (const { hub } of [a, b]) hub.close();
+});
+
+test('the latest of each key, for who comes late', { timeout: 60_000 }, async () => {
+  const source = client('latest/prices');
+  await source.room.join();
+  for (const [key, price] of [['a', 1], ['b', 1], ['a', 2]]) await source.room.send('msg', { key, price });
+  const late = client('latest/prices');
+  await late.room.join();
+  await until(() => late.seen.length === 2, 'both keys arrive');
+  assert.deepEqual(late.seen, [{ key: 'b', price: 1 }, { key: 'a', price: 2 }]);
+  for (const { hub } of [source, late]) hub.close();
+});
