@@ -28,6 +28,10 @@ type Latest struct {
 
 func (Latest) delivery() {}
 
+// Bound returns how many bytes the rooms of a Manager keep at most, defaults
+// included.
+func (d Latest) Bound() int { return d.withDefaults().Total }
+
 func (d Latest) withDefaults() Latest {
 	setDefault(&d.Keys, 1000)
 	setDefault(&d.Bytes, 256<<10)

@@ -101,6 +101,10 @@ type webSocket struct {
 	workers workers
 }
 
+// Bound returns how many bytes one connection takes at most: what is pending, a
+// message that is read, the buffers for both, and what the library has.
+func (s *webSocket) Bound() int { return 2*s.opts.Pending + 2*s.opts.Limit + most + 48<<10 }
+
 // Match implements Transport.
 func (s *webSocket) Match(r *http.Request) bool { return hasToken(r.Header, "Upgrade", "websocket") }
 

@@ -68,6 +68,9 @@ type interest struct {
 // Network of its own.
 func New(opts *Options) *Engine { return NewNetwork(opts).Join() }
 
+// Bound returns how many bytes the engine's Network keeps at most: Options.Bytes.
+func (e *Engine) Bound() int { return e.net.opts.Bytes }
+
 // Start implements engine.Bus. All nodes of a Network name the same classes.
 func (e *Engine) Start(ctx context.Context, node string, classes []engine.Class, sink engine.Sink) error {
 	if err := ctx.Err(); err != nil {

@@ -135,15 +135,33 @@ func (f *Feed) take(e engine.Entry) {
 // push makes e the next of the sequence. f.mu is held.
 func (f *Feed) push(e engine.Entry) {
 	f.at.last, f.at.moved = e.Position, time.Now()
-	f.at.ring.push(e, f.node.opts.Ring, f.node.opts.RingBytes)
+	f.keep(e)
 	f.queue.add(output1{entry: e})
 	f.wakeWaiters()
+}
+
+// keep puts e into the ring. f.mu is held.
+func (f *Feed) keep(e engine.Entry) {
+	r, opts := &f.at.ring, &f.node.opts
+	before := r.bytes
+	r.push(e, opts.Ring, opts.RingBytes)
+	if f.node.rings.Add(int64(r.bytes-before)) > int64(opts.Rings) && len(r.entries) > 1 {
+		f.forget()
+		r.push(e, 1, opts.RingBytes)
+		f.node.rings.Add(int64(r.bytes))
+	}
+}
+
+// forget empties the ring. f.mu is held.
+func (f *Feed) forget() {
+	f.node.rings.Add(-int64(f.at.ring.bytes))
+	f.at.ring = ring{}
 }
 
 // lose tells a gap. The sequence goes on after to. f.mu is held.
 func (f *Feed) lose(r Reason, to engine.Position) {
 	f.at.last, f.at.moved = to, time.Now()
-	f.at.ring = ring{}
+	f.forget()
 	f.queue.add(output1{gap: &Gap{r, to}})
 	f.wakeWaiters()
 }
@@ -265,6 +283,7 @@ func (f *Feed) end() {
 	defer f.mu.Unlock()
 	f.at.state = Closed
 	f.fix.round++
-	f.fix.wait, f.at.ring = ring{}, ring{}
+	f.fix.wait = ring{}
+	f.forget()
 	f.wakeWaiters()
 }

@@ -89,9 +89,13 @@ var short = engine.Class{Name: "c", Level: engine.Recoverable, Keep: 100, KeepFo
 var room = engine.Topic{Kind: engine.KindRoom, Class: "c", Name: "room"}
 
 func newRig(t *testing.T, network *memory.Network, blind bool) *rig {
+	return rigWith(t, network, blind, &feed.Options{Ring: 4})
+}
+
+func rigWith(t *testing.T, network *memory.Network, blind bool, opts *feed.Options) *rig {
 	r := &rig{Engine: network.Join(), blind: blind, counter: new(uint64)}
 	classes := []engine.Class{short}
-	r.feeds = feed.NewNode(r, r, classes, &feed.Options{Ring: 4})
+	r.feeds = feed.NewNode(r, r, classes, opts)
 	if err := r.Start(t.Context(), "node", classes, r); err != nil {
 		t.Fatal(err)
 	}
@@ -284,6 +288,26 @@ func TestResume(t *testing.T) {
 		<-time.After(30 * time.Second)
 		if got := resume(t, f, at[1]); got != "[window]" {
 			t.Errorf("after everything expired: %s", got)
+		}
+	})
+}
+
+// TestRings: where all rings together would take too much, feeds keep their newest
+// entry only, and who comes back is served from the log.
+func TestRings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, out := rigWith(t, memory.NewNetwork(nil), false, &feed.Options{Rings: 200}), &tape{}
+		f := r.open(t, out)
+		var at []engine.Position
+		for range 8 {
+			r.put(t, 1)
+			at = append(at, out.last)
+		}
+		if got := resume(t, f, at[7]); got != "[]" || r.reads.Load() != 0 {
+			t.Errorf("nothing missed: %s, %d reads", got, r.reads.Load())
+		}
+		if got := resume(t, f, at[2]); got != "[4 5 6 7 8]" || r.reads.Load() == 0 {
+			t.Errorf("missed: %s, %d reads", got, r.reads.Load())
 		}
 	})
 }

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hubbub-go/hubbub/engine"
 )
+
+// DefaultRings is Options.Rings by default, in bytes.
+const DefaultRings = 64 << 20
 
 // Options are for all feeds of a node. Nil and the zero value are right.
 type Options struct {
@@ -18,6 +22,10 @@ type Options struct {
 
 	// RingBytes is how much these may take. 0 means 256 KiB.
 	RingBytes int
+
+	// Rings is how much the rings of all feeds may take. A feed that would pass it
+	// keeps its newest entry only. 0 means DefaultRings.
+	Rings int
 
 	// Resume is how many entries a member may have missed at most. Who missed
 	// more gets a gap. 0 means 1000.
@@ -38,6 +46,7 @@ type Node struct {
 	log     engine.Log
 	opts    Options
 	reading chan struct{} // has a place for each read that may run
+	rings   atomic.Int64  // what the rings of all feeds take
 
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -69,6 +78,7 @@ func NewNode(bus engine.Bus, log engine.Log, classes []engine.Class, opts *Optio
 	}
 	n.opts.Ring = or(n.opts.Ring, 128)
 	n.opts.RingBytes = or(n.opts.RingBytes, 256<<10)
+	n.opts.Rings = or(n.opts.Rings, DefaultRings)
 	n.opts.Resume = or(n.opts.Resume, 1000)
 	n.opts.Linger = or(n.opts.Linger, 30*time.Second)
 	n.reading = make(chan struct{}, or(n.opts.Reads, 64))

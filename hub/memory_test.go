@@ -1,0 +1,27 @@
+package hub_test
+
+import (
+	"testing"
+
+	"github.com/hubbub-go/hubbub/hub"
+	"github.com/hubbub-go/hubbub/room"
+)
+
+// TestWorstCase: the figure follows from the configuration, and only from that.
+func TestWorstCase(t *testing.T) {
+	const mib = 1 << 20
+	plain := hub.New(nil).WorstCase()
+	if plain.Peer < 3*mib || plain.Peer > 8*mib || plain.Peers != 0 || plain.Kept != 0 {
+		t.Errorf("without any rooms: %+v", plain)
+	}
+	h := hub.New(&hub.Options{MaxPeers: 1000, MaxRooms: 10})
+	h.Rooms("a/{id}", &hub.Rule{Delivery: room.Latest{Total: 5 * mib}})
+	h.Rooms("b/{id}", &hub.Rule{Delivery: room.Latest{}})
+	if got := h.WorstCase(); got.Peers != 1000*got.Peer || got.Peer >= plain.Peer || got.Kept != 69*mib {
+		t.Errorf("with the latest of each key: %+v", got)
+	}
+	h.Rooms("c/{id}", &hub.Rule{Delivery: room.Recoverable{}})
+	if got := h.WorstCase(); got.Kept != (69+256+64+16)*mib {
+		t.Errorf("with histories: %+v", got)
+	}
+}
