@@ -707,3 +707,25 @@ func TestGraceWithHistory(t *testing.T) {
 		r.Leave(w)
 	})
 }
+
+// TestBackBeforeItIsGone: a client may be back on another connection before the old
+// one is known to be gone. It neither joins again nor leaves later.
+func TestBackBeforeItIsGone(t *testing.T) {
+	in(t, func(t *testing.T) {
+		_, r := showing(room.Presence{Grace: time.Second})
+		w, old := &member{id: "w"}, returning{&member{id: "a"}, 1}
+		join(t, r, w, nil)
+		join(t, r, old, "x")
+		want(t, w, `joined "x"`)
+		back := returning{&member{id: "b"}, 1}
+		join(t, r, back, "x", room.Ack("1"))
+		want(t, w, `presence {"members":2,"updated":[{"from":"b","was":"a","content":"x"}]}`)
+		want(t, back.member, `ack {"members":2,"presence":[{"from":"w","content":null},{"from":"b","content":"x"}]}`)
+		r.Drop(old)
+		pass(time.Minute)
+		want(t, w)
+		r.Leave(back)
+		want(t, w, `left "x"`)
+		r.Leave(w)
+	})
+}

@@ -19,6 +19,7 @@ type roster struct {
 	entries []*entry
 	size    int               // of the entries as JSON
 	users   map[string]*entry // by user; with ByUser
+	known   map[string]*entry // by session; with Grace
 	away    map[string]*entry // in grace, by what they are known by
 	grace   list.List         // of them, the next to end first
 
@@ -38,6 +39,7 @@ type entry struct {
 	content    []byte // the state as JSON
 	place      int    // among the entries; -1: not listed
 	peers      int    // members that it stands for
+	session    string // whose entry it is; with Grace
 
 	grace *list.Element // nil: it is not in grace
 	until time.Time     // when that ends
@@ -77,7 +79,7 @@ func (o *roster) come(a *arrival) {
 		e = o.add(a)
 	} else {
 		from, head := e.from, e.head
-		if o.stay(e) {
+		if o.stay(e) || !o.byUser(a.user) { // or it is here before its old connection is known to be gone
 			from, head = a.ID(), a.head
 		}
 		o.alter(e, from, a.user, head, a.content)
@@ -99,10 +101,10 @@ func (o *roster) find(a *arrival) *entry {
 	switch {
 	case o.byUser(a.user):
 		return o.users[a.user]
-	case own != nil || len(o.away) == 0:
+	case own != nil || len(o.known) == 0:
 		return own
 	}
-	if e := o.away[session(a.Member)]; e != nil && e.user == a.user {
+	if e := o.known[session(a.Member)]; e != nil && e.user == a.user {
 		return e
 	}
 	return nil
@@ -135,6 +137,11 @@ func (o *roster) add(a *arrival) *entry {
 			o.users = map[string]*entry{}
 		}
 		o.users[e.user] = e
+	} else if e.session = session(a.Member); e.session != "" && o.opts().Grace > 0 {
+		if o.known == nil {
+			o.known = map[string]*entry{}
+		}
+		o.known[e.session] = e
 	}
 	if one {
 		o.room.deliver(a.joined, -1)
@@ -172,6 +179,9 @@ func (o *roster) remove(e *entry) {
 	if o.byUser(e.user) {
 		delete(o.users, e.user)
 	}
+	if o.known[e.session] == e {
+		delete(o.known, e.session)
+	}
 	switch {
 	case one:
 		left, _ := o.room.change(envelope.Left, e.from, e.user, e.content) // was encoded before
@@ -196,9 +206,6 @@ func (o *roster) part(m member, drop bool) {
 	e.until = time.Now().Add(grace)
 	e.grace = o.grace.PushBack(e)
 	e.keys = append(e.keys[:0], "id "+m.ID())
-	if s := session(m.Member); s != "" {
-		e.keys = append(e.keys, s)
-	}
 	if o.away == nil {
 		o.away = map[string]*entry{}
 	}
