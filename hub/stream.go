@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/transport"
 )
 
 // maxStreams is how many streams of one peer may be open.
@@ -29,10 +30,13 @@ func Stream[Req, Res any](r Router, call message.Call[Req, Res], fn func(context
 		}
 		defer end()
 		for result, err := range fn(ctx, r, in) {
+			if err != nil && ctx.Err() == nil {
+				return nil, err
+			}
 			if err == nil {
 				err = r.Peer.streamed(ctx, r, result)
 			}
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || errors.Is(err, transport.ErrClosed) {
 				break
 			}
 			if err != nil {

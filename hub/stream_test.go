@@ -1,0 +1,94 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/hubbub-go/hubbub/hub"
+	"github.com/hubbub-go/hubbub/hubtest"
+	"github.com/hubbub-go/hubbub/message"
+)
+
+const feed message.Call[int, string] = "feed"
+
+// endless yields until nobody wants more, and counts.
+func endless(made *atomic.Int64, ended chan<- error) func(context.Context, *hub.Request, int) iter.Seq2[string, error] {
+	return func(ctx context.Context, _ *hub.Request, size int) iter.Seq2[string, error] {
+		return func(yield func(string, error) bool) {
+			for yield(strings.Repeat("x", size), nil) {
+				made.Add(1)
+				if size == 0 { // one, and then nothing for ever
+					<-ctx.Done()
+				}
+			}
+			ended <- context.Cause(ctx)
+		}
+	}
+}
+
+// TestStreamWaitsForItsClient: a client that does not read is asked for no more
+// than fits, is not cut off, and gets the rest later.
+func TestStreamWaitsForItsClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var made atomic.Int64
+		ended := make(chan error, 1)
+		var book logbook
+		h := newHub(t, &hub.Options{Log: book.logger()})
+		hub.Stream(h, feed, endless(&made, ended))
+		c := hubtest.Dial(t, h)
+		c.Freeze(true)
+		e := feed.New(1000)
+		e.ID = "1"
+		c.Send("", e)
+		synctest.Wait()
+		most := made.Load()
+		if most < 100 || most > 2000 {
+			t.Errorf("%d results of 1 kB were made for a client that reads nothing", most)
+		}
+		c.Freeze(false)
+		for range most + 100 {
+			if got := c.ExpectType(string(feed)); got.Stream != "1" || len(got.Content.Data) != 1002 {
+				t.Fatalf("got %+v", got)
+			}
+		}
+		c.Cut()
+		<-ended
+		synctest.Wait()
+		book.wantLines(t) // that a client goes is no error
+	})
+}
+
+// TestStreamLimit: the ninth stream is refused, and the connection goes on.
+func TestStreamLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var made atomic.Int64
+		ended := make(chan error, 9)
+		h := newHub(t, nil)
+		hub.Stream(h, feed, endless(&made, ended))
+		hub.Reply(h, sum, func(context.Context, *hub.Request, []int) (int, error) { return 7, nil })
+		c := hubtest.Dial(t, h)
+		for i := range 9 {
+			e := feed.New(0)
+			e.ID = fmt.Sprint("s", i)
+			c.Send("", e)
+		}
+		refused := c.ExpectType("error")
+		var got *message.Error
+		if err := message.ErrorFrom(refused.Content); !errors.As(err, &got) || got.Code != message.RateLimited {
+			t.Errorf("the ninth is answered %s", refused.Content.Data)
+		}
+		if n, err := hubtest.Ask(c, "", sum, nil); n != 7 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		c.Close()
+		for range 8 {
+			<-ended
+		}
+	})
+}
