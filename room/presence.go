@@ -165,12 +165,15 @@ func (r *Room) update(a *arrival) bool {
 	if a.public != nil {
 		p.state = a.public.state
 	}
-	if old := r.members[i].public; old != nil {
+	old := r.members[i].public
+	if old != nil {
 		p.entry, p.seen = old.entry, old.seen
 	}
 	r.members[i].public = p // another one: somebody may be reading the old state
-	if r.roster != nil {
-		e := p.entry
+	if e := p.entry; e != nil {
+		if e.owner == old {
+			e.owner = p
+		}
 		r.roster.alter(e, e.from, e.user, e.head, a.content)
 	}
 	return true

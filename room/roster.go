@@ -35,11 +35,12 @@ type roster struct {
 // entry is one line of the list: a member, or with ByUser a user.
 type entry struct {
 	from, user string
-	head       []byte // {"from":…,"user":… as JSON
-	content    []byte // the state as JSON
-	place      int    // among the entries; -1: not listed
-	peers      int    // members that it stands for
-	session    string // whose entry it is; with Grace
+	head       []byte  // {"from":…,"user":… as JSON
+	content    []byte  // the state as JSON
+	place      int     // among the entries; -1: not listed
+	peers      int     // members that it stands for
+	session    string  // whose entry it is; with Grace
+	owner      *public // the member that it stands for; nil: a user's
 
 	grace *list.Element // nil: it is not in grace
 	until time.Time     // when that ends
@@ -83,6 +84,12 @@ func (o *roster) come(a *arrival) {
 			from, head = a.ID(), a.head
 		}
 		o.alter(e, from, a.user, head, a.content)
+	}
+	if !o.byUser(a.user) {
+		if e.owner != nil && e.owner.entry == e {
+			e.owner.entry = nil // its client is here now
+		}
+		e.owner, e.peers = a.public, 0
 	}
 	e.peers++
 	a.public.entry = e
@@ -195,6 +202,9 @@ func (o *roster) remove(e *entry) {
 // part is what happens to the entry of a member that has been taken out.
 func (o *roster) part(m member, drop bool) {
 	e := m.public.entry
+	if e == nil { // its client has another connection
+		return
+	}
 	if e.peers--; e.peers > 0 {
 		return
 	}

@@ -39,6 +39,7 @@ type digest struct {
 type viewer struct {
 	id, user string
 	session  room.Session
+	replaced bool // by another connection of its session
 
 	mu    sync.Mutex
 	list  map[string]string // nil: it only counts
@@ -243,6 +244,11 @@ func (w *world) join(v *viewer, n int) {
 	if err := w.r.Join(w.t.Context(), v, message.Raw{Data: []byte(state)}, room.Ack("1")); err != nil {
 		w.t.Error(err)
 	}
+	for _, old := range w.in { // a client is listed once, as its newest connection
+		if w.options.Grace > 0 && v.session != (room.Session{}) && old.session == v.session && old.user == v.user {
+			old.replaced = true
+		}
+	}
 	w.in = append(w.in, v)
 	w.states[v.id] = state
 }
@@ -347,6 +353,9 @@ func (w *world) end() {
 	for _, v := range w.in {
 		if w.options.ByUser && v.user != "" {
 			want[v.user] = true
+			continue
+		}
+		if v.replaced {
 			continue
 		}
 		want[v.id] = true
