@@ -20,8 +20,8 @@ type membership struct {
 // costs more than those; so there is one only for many.
 type memberships struct {
 	list     []*membership
-	index    map[string]int         // of list by name; nil while there are few
-	entering map[string]*membership // about to be in list; mostly nil
+	index    map[string]int // of list by name; nil while there are few
+	entering []*membership  // about to be in list
 }
 
 const few = 8
@@ -39,6 +39,16 @@ func (s *memberships) find(name []byte) int {
 		}
 	}
 	return -1
+}
+
+// about returns the membership of a room that is being joined, or nil.
+func (s *memberships) about(name string) *membership {
+	for _, m := range s.entering {
+		if m.room.Name() == name {
+			return m
+		}
+	}
+	return nil
 }
 
 func (s *memberships) get(name []byte) *membership {

@@ -170,7 +170,7 @@ func (p *Peer) welcome(secret string) *message.Frame {
 	b = append(append(b, secret...), `","heartbeat":`...)
 	b = strconv.AppendInt(b, p.hub.opts.Heartbeat.Milliseconds(), 10)
 	b = strconv.AppendInt(append(b, `,"limit":`...), int64(p.conn.Limit()), 10)
-	e := message.New(envelope.Welcome, message.Raw{Data: append(b, '}')})
+	e := message.New(envelope.Welcome, envelope.Checked(append(b, '}')))
 	f, _ := message.Encode(e, nil, message.Disconnect) // made of checked parts
 	return f
 }

@@ -136,6 +136,9 @@ func (p *Peer) Published(name, id, cursor string) error {
 // acknowledge returns an ack. What is in result has been encoded before.
 func acknowledge(name, id, cursor string, result message.Raw, policy message.Policy) *message.Frame {
 	e := message.New(envelope.Ack, result)
+	if !result.Binary && result.Data != nil {
+		e = message.New(envelope.Ack, envelope.Checked(result.Data))
+	}
 	e.Room, e.ID, e.Cursor = name, id, cursor
 	f, _ := message.Encode(e, nil, policy)
 	return f

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/hubbub-go/hubbub/internal/envelope"
 	"github.com/hubbub-go/hubbub/message"
@@ -141,22 +142,17 @@ func (p *Peer) enter(ctx context.Context, m *membership, state any, opts ...room
 func (p *Peer) prepare(name string, m *membership) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.rooms.entering[name] != nil {
+	if p.rooms.about(name) != nil {
 		return message.Errorf(message.Conflict, "the peer is joining this room already")
 	}
-	if p.rooms.entering == nil {
-		p.rooms.entering = map[string]*membership{}
-	}
-	p.rooms.entering[name] = m
+	p.rooms.entering = append(p.rooms.entering, m)
 	return nil
 }
 
 func (p *Peer) prepared(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if delete(p.rooms.entering, name); len(p.rooms.entering) == 0 {
-		p.rooms.entering = nil
-	}
+	p.rooms.entering = slices.DeleteFunc(p.rooms.entering, func(m *membership) bool { return m.room.Name() == name })
 }
 
 // Entered implements room.Resident: whoever sees the answer to a join finds the
@@ -170,7 +166,7 @@ func (p *Peer) Entered(r *room.Room) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m := p.rooms.entering[r.Name()]
+	m := p.rooms.about(r.Name())
 	switch {
 	case p.gone:
 		return transport.ErrClosed

@@ -167,6 +167,8 @@ func (e *Envelope) raw(codec Codec) (Raw, error) {
 	raw := e.Content
 	switch v := e.value.(type) {
 	case nil:
+	case envelope.Checked:
+		return Raw{Data: v}, nil
 	case Raw:
 		raw = v
 	case []byte:

@@ -163,7 +163,7 @@ func (r *Room) welcome(j *join) *message.Frame {
 	if j.where != nil {
 		content = j.where.append(append(content, ','))
 	}
-	e := message.New(envelope.Ack, message.Raw{Data: append(content, '}')})
+	e := message.New(envelope.Ack, envelope.Checked(append(content, '}')))
 	e.Room, e.ID = r.name, j.ack
 	f, _ := message.Encode(e, nil, message.Disconnect) // made of checked parts
 	return f

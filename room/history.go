@@ -108,7 +108,7 @@ func (w where) append(b []byte) []byte {
 // gap is the notice that something is missing.
 func (r *Room) gap(reason feed.Reason, to engine.Position) *message.Frame {
 	content := where{at: to, gap: reason}.append([]byte{'{'})
-	e := message.New(envelope.Gap, message.Raw{Data: append(content, '}')})
+	e := message.New(envelope.Gap, envelope.Checked(append(content, '}')))
 	e.Room = r.name
 	f, _ := message.Encode(e, nil, message.Disconnect) // made of checked parts
 	return f

@@ -248,7 +248,7 @@ func (o *roster) list() []byte {
 
 // frame closes the object and makes a message of it.
 func (o *roster) frame(content []byte) *message.Frame {
-	e := message.New(envelope.Presence, message.Raw{Data: append(content, '}')})
+	e := message.New(envelope.Presence, envelope.Checked(append(content, '}')))
 	e.Room = o.room.name
 	f, _ := message.Encode(e, nil, message.Disconnect) // made of checked parts
 	return f

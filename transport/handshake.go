@@ -20,6 +20,7 @@ func bad(status int, code, format string, args ...any) *Refusal {
 // library below would answer the same in plain text, and would wait for a body
 // that never comes.
 func checkUpgrade(r *http.Request) *Refusal {
+	const protocol = "Sec-Websocket-Protocol" // names in canonical form are found without a copy
 	switch {
 	case r.Method != http.MethodGet || !hasToken(r.Header, "Connection", "upgrade") || !hasToken(r.Header, "Upgrade", "websocket"):
 		return bad(400, "not_websocket", "this address speaks WebSocket: open it with new WebSocket(url) or a WebSocket client. "+
@@ -28,20 +29,30 @@ func checkUpgrade(r *http.Request) *Refusal {
 		return bad(400, "http_version", "a WebSocket handshake needs HTTP/1.1, not %s", r.Proto)
 	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
 		return bad(400, "body", "a WebSocket handshake has no body")
-	case r.Header.Get("Sec-WebSocket-Version") != "13":
-		return bad(426, "websocket_version", "the WebSocket version %q is not supported, only 13 is", r.Header.Get("Sec-WebSocket-Version"))
+	case r.Header.Get("Sec-Websocket-Version") != "13":
+		return bad(426, "websocket_version", "the WebSocket version %q is not supported, only 13 is", r.Header.Get("Sec-Websocket-Version"))
 	}
-	keys := r.Header.Values("Sec-WebSocket-Key")
+	keys := r.Header.Values("Sec-Websocket-Key")
 	if len(keys) != 1 {
 		return bad(400, "websocket_key", "a handshake has one Sec-WebSocket-Key, this one has %d", len(keys))
 	}
-	if key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(keys[0])); err != nil || len(key) != 16 {
+	var key [18]byte // the padding's two, too
+	if text := strings.TrimSpace(keys[0]); len(text) != 24 || decoded(key[:], text) != 16 {
 		return bad(400, "websocket_key", "Sec-WebSocket-Key is not 16 bytes in base64")
 	}
-	if offered := tokens(r.Header, "Sec-WebSocket-Protocol"); len(offered) > 0 && !hasToken(r.Header, "Sec-WebSocket-Protocol", Subprotocol) {
+	if hasTokens(r.Header, protocol) && !hasToken(r.Header, protocol, Subprotocol) {
 		return bad(400, "subprotocol", "the subprotocol spoken here is %s", Subprotocol)
 	}
 	return nil
+}
+
+// decoded decodes base64 and returns how many bytes that gave; -1: it is none.
+func decoded(into []byte, text string) int {
+	n, err := base64.StdEncoding.Decode(into, []byte(text))
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 // hijackable finds out, before anything is written, whether the connection can
@@ -143,21 +154,24 @@ func cutSuffixFold(s, suffix string) (string, bool) {
 	return s, false
 }
 
-func tokens(h http.Header, name string) []string {
-	var out []string
-	for _, v := range h.Values(name) {
-		for t := range strings.SplitSeq(v, ",") {
-			if t = strings.TrimSpace(t); t != "" {
-				out = append(out, t)
+// hasToken reports whether a header, whose name is in canonical form, has a token.
+func hasToken(h http.Header, name, want string) bool {
+	for _, rest := range h[name] {
+		for more := true; more; {
+			var token string
+			token, rest, more = strings.Cut(rest, ",")
+			if strings.EqualFold(strings.TrimSpace(token), want) {
+				return true
 			}
 		}
 	}
-	return out
+	return false
 }
 
-func hasToken(h http.Header, name, want string) bool {
-	for _, t := range tokens(h, name) {
-		if strings.EqualFold(t, want) {
+// hasTokens reports whether a header has any token at all.
+func hasTokens(h http.Header, name string) bool {
+	for _, v := range h[name] {
+		if strings.Trim(v, ", \t") != "" {
 			return true
 		}
 	}

@@ -143,7 +143,7 @@ func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept)
 	}
 	ws.SetReadLimit(-1) // Read has its own
 	c.ws = ws
-	c.deflate = strings.Contains(w.Header().Get("Sec-WebSocket-Extensions"), "permessage-deflate")
+	c.deflate = strings.Contains(w.Header().Get("Sec-Websocket-Extensions"), "permessage-deflate")
 	run(c)
 }
 

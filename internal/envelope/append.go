@@ -32,6 +32,10 @@ func System(t string) bool {
 	return false
 }
 
+// Checked is content that is known to be valid JSON, as it was put together from
+// checked parts.
+type Checked []byte
+
 // Head is what an envelope carries besides its content. Empty members are left
 // out; the timestamp, in milliseconds since the Unix epoch, is always written.
 type Head struct {
