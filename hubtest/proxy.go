@@ -44,9 +44,10 @@ func NewProxy(t testing.TB, server string) *Proxy {
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 func (p *Proxy) accept() {
-	dial := func(ctx context.Context) (stream, error) {
-		dialer := net.Dialer{Timeout: 5 * time.Second}
-		c, err := dialer.DialContext(ctx, "tcp", p.server)
+	// Not until the context ends: a dialer that gives up a connection which the
+	// server has accepted already closes it in good order, and a cut is none.
+	dial := func(context.Context) (stream, error) {
+		c, err := net.DialTimeout("tcp", p.server, 5*time.Second)
 		if err != nil {
 			return nil, err
 		}
