@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -17,6 +18,10 @@ type (
 		Name string `json:"name"`
 	}
 	text struct {
+		// ID is the one that its author gave the message, set by the server. A message
+		// that is sent again, as nobody knows whether it arrived, has the same: the
+		// rooms store it once for a while, and pages show it once for good.
+		ID   string `json:"id,omitzero"`
 		Name string `json:"name"` // set by the server: nobody speaks for another
 		Body string `json:"body"`
 	}
@@ -24,12 +29,23 @@ type (
 		Name string `json:"name"`
 		On   bool   `json:"on"`
 	}
+	older struct {
+		Before string `json:"before"` // a cursor; "": the latest messages
+	}
 )
 
 const (
-	sayKind    message.Kind[text]   = "chat.say"
-	typingKind message.Kind[typing] = "chat.typing"
+	sayKind    message.Kind[text]             = "chat.say"
+	typingKind message.Kind[typing]           = "chat.typing"
+	olderCall  message.Call[older, room.Page] = "chat.older"
 )
+
+// pageSize is how many messages who joins gets, and who scrolls up gets at a time.
+const pageSize = 50
+
+// history is what the rooms keep. A page sends what was not acknowledged for 10
+// minutes, so its ids are remembered for as long.
+var history = room.Recoverable{Keep: 500, KeepFor: 24 * time.Hour, Replay: pageSize, Dedupe: 10 * time.Minute}
 
 // Validate refuses what should not be shown to others.
 func (p *person) Validate() error {
@@ -76,9 +92,12 @@ func (t *text) Validate() error {
 // whatever else is behind "chat/".
 func newChat(opts *hub.Options) *hub.Hub {
 	h := hub.New(opts)
-	rooms := h.Rooms("chat/{room}", &hub.Rule{Join: enter, Presence: &room.Presence{}})
+	rooms := h.Rooms("chat/{room}", &hub.Rule{Join: enter, Presence: &room.Presence{}, Delivery: history})
 	hub.On(rooms, sayKind, say)
 	hub.On(rooms, typingKind, tell)
+	hub.Reply(rooms, olderCall, func(ctx context.Context, r *hub.Request, in older) (room.Page, error) {
+		return r.Room.History(ctx, in.Before, pageSize)
+	})
 	return h
 }
 
@@ -100,12 +119,13 @@ func enter(_ context.Context, r *hub.Request) (any, error) {
 	return p, nil
 }
 
+// say stores a message. Its author gets it like everybody, in its place in the room.
 func say(ctx context.Context, r *hub.Request, in text) error {
-	in.Name = hub.State[person](r.Peer).Name
-	return r.Others(ctx, sayKind.New(in))
+	in.ID, in.Name = r.ID, hub.State[person](r.Peer).Name
+	return r.All(ctx, sayKind.New(in))
 }
 
-// tell passes a typing notice on to whoever can take it right now.
+// tell passes a typing notice on to whoever can take it right now. It is not kept.
 func tell(ctx context.Context, r *hub.Request, in typing) error {
 	in.Name = hub.State[person](r.Peer).Name
 	return r.Others(ctx, typingKind.New(in).Volatile())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http/httptest"
 	"strings"
@@ -21,9 +22,11 @@ func TestChat(t *testing.T) {
 		if e := ada.ExpectType("joined"); !strings.Contains(string(e.Content.Data), `"Bob"`) {
 			t.Fatalf("joined with %s", e.Content.Data)
 		}
-		ada.Send("chat/lounge", sayKind.New(text{Name: "Eve", Body: "hello"}))
-		if got := hubtest.Expect(bob, sayKind); got != (text{"Ada", "hello"}) {
-			t.Fatalf("%+v", got)
+		ada.Send("chat/lounge", sayKind.New(text{ID: "mine", Name: "Eve", Body: "hello"}))
+		for _, c := range []*hubtest.Client{ada, bob} {
+			if got := hubtest.Expect(c, sayKind); got != (text{Name: "Ada", Body: "hello"}) {
+				t.Fatalf("%+v", got)
+			}
 		}
 		ada.Send("chat/lounge", typingKind.New(typing{On: true}))
 		if got := hubtest.Expect(bob, typingKind); got != (typing{"Ada", true}) {
@@ -32,6 +35,67 @@ func TestChat(t *testing.T) {
 		ada.ExpectNone()
 		bob.Close()
 		ada.ExpectType("left")
+	})
+}
+
+// A message that is sent twice is there once, for those present and for those who
+// come later; typing is for the moment.
+func TestHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newChat(nil)
+		ada, bob := hubtest.Dial(t, h), hubtest.Dial(t, h)
+		ada.Join("chat/lounge", person{"Ada"})
+		bob.Join("chat/lounge", person{"Bob"})
+		ada.ExpectType("joined")
+		for i := 1; i <= 120; i++ {
+			e := sayKind.New(text{Body: fmt.Sprint(i)})
+			e.ID = fmt.Sprintf("id %d", i)
+			ada.Send("chat/lounge", e)
+			ada.Send("chat/lounge", e)
+			if got := hubtest.Expect(bob, sayKind); got != (text{e.ID, "Ada", fmt.Sprint(i)}) {
+				t.Fatalf("%d: %+v", i, got)
+			}
+		}
+		ada.Send("chat/lounge", typingKind.New(typing{On: true}))
+		hubtest.Expect(bob, typingKind)
+		bob.ExpectNone()
+
+		eve := hubtest.Dial(t, h)
+		eve.Join("chat/lounge", person{"Eve"})
+		first := eve.Next()
+		for i, e := 120-pageSize+1, first; ; i++ {
+			var got text
+			if err := e.Content.Decode(nil, &got); err != nil || got.Body != fmt.Sprint(i) {
+				t.Fatalf("%d: %s %s", i, e.Type, e.Content.Data)
+			}
+			if i == 120 {
+				break
+			}
+			e = eve.Next()
+		}
+		eve.ExpectNone()
+		next := 120 - pageSize
+		for before, more := first.Cursor, true; more; {
+			page, err := eve.Request("chat/lounge", olderCall.New(older{before}))
+			var got struct {
+				Messages []struct {
+					Content text   `json:"content"`
+					Cursor  string `json:"cursor"`
+				} `json:"messages"`
+				More bool `json:"more"`
+			}
+			if err == nil {
+				err = page.Decode(nil, &got)
+			}
+			if err != nil || got.Messages[len(got.Messages)-1].Content.Body != fmt.Sprint(next) {
+				t.Fatalf("the page before %d: %v %s", next, err, page.Data)
+			}
+			next -= len(got.Messages)
+			before, more = got.Messages[0].Cursor, got.More
+		}
+		if next != 0 {
+			t.Fatalf("the pages end at %d", next)
+		}
 	})
 }
 
@@ -95,10 +159,12 @@ func TestNames(t *testing.T) {
 }
 
 func TestPageIsServed(t *testing.T) {
-	w := httptest.NewRecorder()
-	routes(newChat(nil)).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
-	if w.Code != 200 || !strings.Contains(w.Body.String(), "<html") || w.Header().Get("Content-Security-Policy") == "" {
-		t.Fatalf("%d %.80s", w.Code, w.Body.String())
+	for path, want := range map[string]string{"/": "<html", "/chat.js": "from '/hubbub.js'", "/hubbub.js": "export"} {
+		w := httptest.NewRecorder()
+		routes(newChat(nil)).ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if w.Code != 200 || !strings.Contains(w.Body.String(), want) || w.Header().Get("Content-Security-Policy") == "" {
+			t.Errorf("%s: %d %.80s", path, w.Code, w.Body.String())
+		}
 	}
 }
 

@@ -1,5 +1,6 @@
 // Chat is a chat with two rooms: names, messages, who is here, who is typing,
-// and pages that come back by themselves.
+// a history, and pages that come back by themselves and say whether they missed
+// anything. The rooms are kept in memory: a new start begins anew.
 //
 //	go run ./examples/chat
 package main
@@ -57,11 +58,12 @@ func run(addr string) error {
 	return nil
 }
 
-// routes serves the page and, beside it, the hub.
+// routes serves the page and, beside it, the hub and its client.
 func routes(h http.Handler) http.Handler {
 	files, _ := fs.Sub(page, "page") // the folder is embedded: no error
 	r := chi.NewRouter()
 	r.Mount("/ws", h)
+	r.Handle("/hubbub.js", secure(hub.Script()))
 	r.Handle("/*", secure(http.FileServerFS(files)))
 	return r
 }

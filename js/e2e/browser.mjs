@@ -26,15 +26,26 @@ export function launch() {
   return chromium.launch({ executablePath: executable, chromiumSandbox: !isRoot, args: FLAGS });
 }
 
-/** A page in a context of its own: another person on another device. */
-export async function open(browser, url, options = {}) {
-  const context = await browser.newContext({ locale: 'en-GB', ...options });
-  const chat = new ChatPage(await context.newPage());
-  await chat.page.goto(url);
-  return chat;
+/** A page of the chat in a context of its own: another person on another device. */
+export function open(browser, url, options) {
+  return openAs(ChatPage, browser, url, options);
 }
 
-class ChatPage {
+/** The same for a page that is seen through another class than ChatPage. */
+export async function openAs(Page, browser, url, options = {}) {
+  const context = await browser.newContext({ locale: 'en-GB', ...options });
+  const seen = new Page(await context.newPage());
+  await seen.page.goto(url);
+  return seen;
+}
+
+/** How many pixels of the page stick out at the side. */
+export function overflow(page) {
+  return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+}
+
+/** A page, its connections and its errors. */
+export class WatchedPage {
   sockets = new Set(); // the connections that are open or being opened
   mostSockets = 0; // how many there were at once
   errors = [];
@@ -62,6 +73,17 @@ class ChatPage {
     }
   }
 
+  async picture(name) {
+    mkdirSync(OUT, { recursive: true });
+    await this.page.screenshot({ path: `${OUT}${name}.png` });
+  }
+
+  close() {
+    return this.page.context().close();
+  }
+}
+
+class ChatPage extends WatchedPage {
   async enter(name) {
     await this.page.fill('#name', name);
     await this.page.click('#enter');
@@ -85,7 +107,7 @@ class ChatPage {
 
   /** Everything in the log of the room that is shown: {own, status, body} or {notice}. */
   log() {
-    return this.page.locator('#log').evaluate((log) => [...log.children].map((entry) => (
+    return this.page.locator('#log').evaluate((log) => [...log.children].filter(({ id }) => id !== 'older').map((entry) => (
       entry.classList.contains('message')
         ? { own: entry.dataset.own === 'true', status: entry.dataset.status, author: entry.querySelector('.author').textContent, body: entry.querySelector('.body').textContent }
         : { notice: entry.textContent })));
@@ -126,14 +148,5 @@ class ChatPage {
 
   typing() {
     return this.page.locator('#typing .names').textContent();
-  }
-
-  async picture(name) {
-    mkdirSync(OUT, { recursive: true });
-    await this.page.screenshot({ path: `${OUT}${name}.png` });
-  }
-
-  close() {
-    return this.page.context().close();
   }
 }

@@ -2,8 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { executable, launch, open } from './browser.mjs';
-import { build, freeAddress, start, until } from './program.mjs';
+import { connect } from '@hubbub/client';
+import { WebSocket as NodeWebSocket } from 'ws';
+import { executable, launch, open, overflow } from './browser.mjs';
+import { build, freeAddress, start, until, wire } from './program.mjs';
+
+const BACK = 'You were away: you missed nothing';
+const GAP = 'There is a gap: messages are missing here';
 
 const CI = process.env.CI === 'true';
 const skip = !executable && !CI ? 'no Chromium on this machine (set CHROMIUM to its path)' : false;
@@ -32,6 +37,36 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     pages = [];
     assert.deepEqual(errors, [], 'the pages ran without errors');
   });
+
+  // The server keeps what earlier tests said; some need rooms in which nothing was.
+  const beginAnew = async () => {
+    await program.stop('SIGKILL');
+    program = await start(built.binary, address);
+  };
+
+  // Somebody who uses the client in Node: many messages, and none of them lost.
+  const speak = async (name, fn) => {
+    const hub = connect(program.socketUrl, { WebSocket: NodeWebSocket, retryMax: 500 });
+    try {
+      const room = hub.room('chat/lounge');
+      await room.join({ name });
+      const say = (word, from, to) => Promise.all(Array.from({ length: to - from + 1 }, (_, i) => room.send('chat.say', { body: `${word} ${from + i}` })));
+      await fn(say);
+    } finally {
+      hub.close();
+    }
+  };
+
+  // All of "word 1" to "word n", once and in order, and where the line about the absence is.
+  const has = async (chat, word, n, line) => {
+    const wanted = Array.from({ length: n }, (_, i) => `${word} ${i + 1}`);
+    const seen = async () => (await chat.log()).map(({ body, notice }) => body ?? notice).filter((text) => text === line || text.startsWith(`${word} `));
+    await until(async () => (await seen()).includes(`${word} ${n}`), `${word} ${n} is there`, 30_000);
+    await until(async () => (await seen()).length >= n, 'and the rest');
+    const all = await seen();
+    assert.deepEqual(all.filter((text) => text !== line), wanted);
+    return all.indexOf(line);
+  };
 
   const visit = async (options) => {
     const chat = await open(browser, program.url, options);
@@ -123,9 +158,10 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     await grace.say('in the workshop'); // what was said in the lounge would have come before
     await ada.sees('in the workshop');
     assert.deepEqual(await ada.messages('alone in the lounge'), []);
-    await ada.switchTo('lounge');
-    assert.equal((await ada.messages('in the lounge')).length, 1);
-    assert.deepEqual(await ada.messages('alone in the lounge'), []);
+    await ada.switchTo('lounge'); // which tells what was said meanwhile
+    await ada.sees('alone in the lounge');
+    assert.equal((await ada.messages('alone in the lounge')).length, 1);
+    assert.deepEqual((await ada.messages('in the lounge')).map(({ own, status }) => ({ own, status })), [{ own: true, status: 'sent' }]);
   });
 
   test('markup in names and messages stays text', async () => {
@@ -149,16 +185,17 @@ describe('chat', { skip, timeout: 600_000 }, () => {
       await program.stop(signal);
       for (const chat of [ada, grace]) await chat.isState('waiting', 'connecting');
       assert.equal(await ada.page.locator('#state').isVisible(), true);
-      await ada.say('written meanwhile');
-      assert.deepEqual((await ada.messages('written meanwhile')).map((m) => m.status), ['pending']);
+      await ada.say(`written after ${signal}`);
+      assert.deepEqual((await ada.messages(`written after ${signal}`)).map((m) => m.status), ['pending']);
       program = await start(built.binary, address);
       for (const chat of [ada, grace]) await chat.isState('open');
       for (const chat of [ada, grace]) await chat.hasPeople(`Ada ${signal}`, `Grace ${signal}`);
-      await ada.isSent('written meanwhile');
+      await ada.isSent(`written after ${signal}`);
       await ada.say('are you there?');
       await grace.sees('are you there?');
       await grace.say('yes');
       await ada.sees('yes');
+      for (const chat of [ada, grace]) await chat.seesNotice(GAP);
       for (const chat of [ada, grace]) {
         assert.equal(chat.sockets.size, 1, 'one live connection');
         assert.equal(chat.mostSockets, 1, 'never two at once');
@@ -185,25 +222,121 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     assert.equal(ada.mostSockets, 1);
   });
 
-  test('a message that got no answer is kept and can be sent again', async () => {
-    const ada = await visit();
-    const page = ada.page;
-    // The browser's side of the line swallows the first message, as a network does that breaks.
-    await page.evaluate(() => {
-      const { send } = WebSocket.prototype;
-      WebSocket.prototype.send = function swallow(data) {
-        if (!data.includes('chat.say')) return send.call(this, data);
-        WebSocket.prototype.send = send;
-        this.close(3000);
-      };
+  // The browser's side of the line breaks with the first message: before it, or after.
+  for (const [name, arrives] of [['that the network swallowed', false], ['whose answer was lost', true]]) {
+    test(`a message ${name} is sent again by itself, and is there once`, async () => {
+      const [grace] = await meet(`Grace ${arrives}`);
+      const ada = await visit();
+      await ada.page.evaluate((through) => {
+        const { send } = WebSocket.prototype;
+        WebSocket.prototype.send = function breaks(data) {
+          if (through || !data.includes('chat.say')) send.call(this, data);
+          if (!data.includes('chat.say')) return;
+          WebSocket.prototype.send = send;
+          if (through) this.onmessage = null; // deaf
+          this.close(3000);
+        };
+      }, arrives);
+      await ada.enter(`Ada ${arrives}`);
+      const body = `important ${arrives}`;
+      await ada.say(body);
+      await ada.isSent(body);
+      await ada.seesNotice(BACK);
+      await grace.sees(body);
+      await ada.say(`after ${body}`); // a second one would have come before
+      await grace.sees(`after ${body}`);
+      for (const chat of [ada, grace]) assert.equal((await chat.messages(body)).length, 1);
     });
-    await ada.enter('Ada9');
-    await ada.say('important');
-    await until(async () => (await ada.messages('important'))[0].status === 'failed', 'it is marked as not sent');
+  }
+
+  test('what was not acknowledged in time can be sent again by hand', async () => {
+    const ada = await visit();
+    await ada.page.clock.install();
+    await ada.enter('Ada12');
+    await program.stop('SIGKILL');
+    await ada.isState('waiting', 'connecting');
+    await ada.say('too late');
+    await ada.page.clock.runFor(601_000);
+    await until(async () => (await ada.messages('too late'))[0].status === 'failed', 'it is marked as not sent');
+    program = await start(built.binary, address);
+    await ada.page.clock.resume();
+    await ada.page.click('#now');
     await ada.isState('open');
-    await page.locator('.retry').filter({ visible: true }).click();
-    await ada.isSent('important');
-    assert.equal((await ada.messages('important')).length, 1);
+    await ada.page.locator('.retry').filter({ visible: true }).click();
+    await ada.isSent('too late');
+    assert.equal((await ada.messages('too late')).length, 1);
+  });
+
+  test('100 messages that are sent while the page is offline are all there, once and in order', async () => {
+    await beginAnew();
+    // Chromium does not end connections when it is offline, it only makes no new ones.
+    const line = await wire(address);
+    const ada = await open(browser, line.url);
+    pages.push(ada);
+    await ada.enter('Ada13');
+    await speak('Grace13', async (say) => {
+      await say('line', 1, 1);
+      await ada.sees('line 1');
+      await ada.page.context().setOffline(true);
+      line.cut();
+      await ada.isState('offline');
+      await say('line', 2, 101);
+      assert.deepEqual(await ada.messages('line 2'), []);
+      await ada.page.context().setOffline(false);
+      assert.equal(await has(ada, 'line', 101, BACK), 1, 'the line is where the absence was');
+    });
+    assert.deepEqual(await ada.notices(GAP), []);
+    assert.equal(ada.mostSockets, 1);
+    await line.remove();
+  });
+
+  for (const first of ['the speaker', 'anybody']) {
+    test(`after a new start of the server, ${first} back first, 100 messages are there and the gap is shown`, async () => {
+      await beginAnew();
+      const [ada] = await meet('Ada14');
+      await speak('Grace14', async (say) => {
+        await say('line', 1, 1);
+        await ada.sees('line 1');
+        await program.stop('SIGKILL');
+        await ada.isState('waiting', 'connecting');
+        if (first === 'the speaker') await ada.page.context().setOffline(true);
+        const told = say('line', 2, 101);
+        program = await start(built.binary, address);
+        if (first === 'the speaker') {
+          await told;
+          await ada.page.context().setOffline(false);
+        }
+        await told;
+        await ada.seesNotice(GAP);
+        assert.equal(await has(ada, 'line', 101, GAP), 1, 'the line is where the history was lost');
+      });
+      assert.deepEqual(await ada.notices(BACK), []);
+      await ada.say('still here');
+      await ada.isSent('still here');
+    });
+  }
+
+  test('who comes later sees the last messages, and the older ones on scrolling up', async () => {
+    await beginAnew();
+    await speak('Grace15', (say) => say('line', 1, 120));
+    const ada = await visit();
+    await ada.enter('Ada15');
+    await ada.sees('line 120');
+    assert.deepEqual([(await ada.messages('line 71')).length, (await ada.messages('line 70')).length], [1, 0]);
+    const log = ada.page.locator('#log');
+    const first = (n) => until(async () => {
+      await log.evaluate((node) => { node.scrollTop = 0; });
+      return (await ada.messages(`line ${n}`)).length;
+    }, `line ${n} is loaded`);
+    await first(21);
+    assert.notEqual(await log.evaluate((node) => node.scrollTop), 0, 'the reader stays where it was');
+    await first(1);
+    await until(() => ada.page.locator('#older').isHidden(), 'there is nothing older');
+    await has(ada, 'line', 120);
+    await ada.page.reload();
+    await ada.enter('Ada15');
+    await ada.sees('line 120');
+    assert.deepEqual(await ada.messages('line 70'), []);
   });
 
   test('a name that the server refuses leads back to the entrance, with the reason', async () => {
@@ -222,13 +355,13 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     const [ada, grace] = await meet('Ada11', 'Grace11');
     for (let i = 1; i <= 30; i++) await grace.say(`line ${i}`);
     await ada.sees('line 30');
-    await ada.page.locator('#log').evaluate((log) => { log.scrollTop = 0; });
-    await until(() => ada.page.locator('#log').evaluate((log) => log.scrollTop === 0), 'the log is scrolled up');
+    await ada.page.locator('#log').evaluate((log) => { log.scrollTop = 250; });
+    await until(() => ada.page.locator('#log').evaluate((log) => log.scrollTop === 250), 'the log is scrolled up');
     await grace.say('line 31');
     await grace.say('line 32');
     await ada.sees('line 32');
     assert.equal(await ada.page.textContent('#jump'), '2 new messages');
-    assert.equal(await ada.page.locator('#log').evaluate((log) => log.scrollTop), 0);
+    assert.equal(await ada.page.locator('#log').evaluate((log) => log.scrollTop), 250);
     await ada.page.click('#jump');
     await until(() => ada.page.locator('#jump').isHidden(), 'the notice is gone');
     await grace.say('line 33');
@@ -237,13 +370,16 @@ describe('chat', { skip, timeout: 600_000 }, () => {
   });
 
   test('the name is kept for the next visit, and the page fits phone and desktop', async () => {
+    await beginAnew();
     const phone = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
     const grace = await visit({ ...phone, colorScheme: 'dark' });
-    const ada = await visit({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
+    const line = await wire(address);
+    const ada = await open(browser, line.url, { viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
+    pages.push(ada);
     await grace.picture('phone-entrance');
     await ada.enter('Ada Lovelace');
     await grace.enter('Grace Hopper');
-    await converse(ada, grace);
+    await converse(ada, grace, line);
     for (const [chat, name] of [[ada, 'desktop'], [grace, 'phone']]) {
       assert.equal(await overflow(chat.page), 0, `${name}: nothing sticks out`);
       await chat.picture(name);
@@ -253,12 +389,15 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     }
     await ada.page.reload();
     assert.equal(await ada.page.inputValue('#name'), 'Ada Lovelace');
+    await line.remove();
   });
 });
 
-async function converse(ada, grace) {
+async function converse(ada, grace, line) {
   await grace.say('Good morning! Did the change to the retry path land?');
   await ada.sees('Good morning! Did the change to the retry path land?');
+  line.cut();
+  await ada.seesNotice(BACK);
   await ada.say('It did, an hour ago.');
   const more = 'The jitter is drawn after the cap now, so a restart no longer brings everybody back in the same second.';
   await ada.say(more);
@@ -267,8 +406,4 @@ async function converse(ada, grace) {
   await ada.isSent(more);
   await grace.page.locator('#text').pressSequentially('I will have a lo');
   await until(async () => (await ada.typing()) !== '', 'Ada sees that Grace types');
-}
-
-function overflow(page) {
-  return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 }

@@ -4,7 +4,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { createServer, connect as dial } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -83,6 +83,32 @@ class Program {
     if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill(signal);
     await this.#exited;
   }
+}
+
+/** A line to an address that can be cut: {url, cut(), remove()}. New connections go through. */
+export async function wire(address) {
+  const [host, port] = address.split(':');
+  const ends = new Set();
+  const server = createServer((near) => {
+    const far = dial({ host, port });
+    for (const [end, other] of [[near, far], [far, near]]) {
+      ends.add(end);
+      end.on('error', () => {}).on('close', () => {
+        ends.delete(end);
+        other.destroy();
+      });
+      end.pipe(other);
+    }
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  server.unref(); // a test that fails does not remove it
+  const cut = () => { for (const end of ends) end.destroy(); };
+  const remove = async () => {
+    cut();
+    server.close();
+    await once(server, 'close');
+  };
+  return { url: `http://127.0.0.1:${server.address().port}/`, cut, remove };
 }
 
 /** Waits until check() returns something true, and returns that. */

@@ -2,21 +2,21 @@
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
-import { fakeBrowser, load, realBrowser } from './page.mjs';
+import { fakeClock, load, realClock } from './page.mjs';
 
 const { TypingSender, Typists } = await load('typing.js');
 
 let sent, sender, shown, typists;
 
 beforeEach(() => {
-  fakeBrowser();
+  fakeClock();
   sent = [];
   sender = new TypingSender((on) => sent.push(on) > 0);
   shown = [];
   typists = new Typists((names) => { shown = names; });
 });
 
-afterEach(realBrowser);
+afterEach(realClock);
 
 const pass = (ms) => mock.timers.tick(ms);
 

@@ -1,30 +1,32 @@
-// The chat: what the frames of the two rooms mean. The wire is in connection.js,
-// the screen in view.js, the typing notices in typing.js.
+// The chat: what the messages of the two rooms mean. The connection is the
+// client's, which the hub serves; the screen is in view.js, the typing notices in
+// typing.js.
 
-import { CallError, Connection } from './connection.js';
+import { connect, HubbubError } from '/hubbub.js';
 import { TypingSender, Typists } from './typing.js';
 import { View, sentence } from './view.js';
 
 const ROOMS = ['lounge', 'workshop'];
+const SEND_FOR = 600_000; // ms; the rooms recognise what comes twice for as long
 const JOIN_AGAIN = 2_000; // if a join failed for now and the server names no time
+const PAGE = 50; // messages that who joins gets
+const MOST_PAGES = 10; // of history, to fill what is behind a gap: all that a room keeps
 const NAME_KEY = 'hubbub.chat.name';
+const BACK = 'You were away: you missed nothing';
+const GAP = 'There is a gap: messages are missing here';
+
+// A refusal of these kinds is not the last word.
+const PASSING = ['rate_limited', 'unavailable', 'timeout', 'internal'];
 
 class Chat {
   #view;
-  #link;
+  #hub = null; // from entering until leaving
   #typing = new TypingSender((on) => this.#tellTyping(on));
   #typists = new Typists((names) => this.#view.showTypists(names));
   #name = '';
-  #ownId = null;
+  #ownIds = new Set(); // peer ids that this page has had: one for each connection
   #room = null;
-  #visited = new Set();
-  #connected = false;
-  #joined = false;
-  #visit = null; // the join under way or in force; an answer to an older one is ignored
-  #rejoin = null; // timer
-  #people = new Map(); // peer id -> name, of the current room
-  #early = []; // frames of the room that overtook the ack of its join
-  #outbox = []; // own messages written while not in the room
+  #visit = null; // to the current room: {room, off, heard, more, loading}
 
   constructor() {
     this.#view = new View({
@@ -34,28 +36,16 @@ class Chat {
       typed: (hasText) => this.#typing.typed(hasText),
       stoppedTyping: () => this.#typing.stop(),
       tryNow: () => this.#tryNow(),
-    });
-    this.#link = new Connection(socketUrl(), {
-      onState: (state, detail) => this.#linkChanged(state, detail),
-      onWelcome: ({ id }) => this.#welcomed(id),
-      onFrame: (frame) => this.#received(frame),
-      onError: (error) => this.#view.addNotice(sentence(error.message), 'error'),
+      wantOlder: () => this.#loadOlder(),
+      dropped: () => this.#setMore(true),
     });
   }
 
   start() {
-    this.#watchBrowser();
+    addEventListener('hashchange', () => this.#switchTo(roomOfAddress()));
+    for (const name of ['online', 'offline']) addEventListener(name, () => this.#showState());
     this.#switchTo(roomOfAddress());
     this.#view.askName(recall(NAME_KEY));
-  }
-
-  #watchBrowser() {
-    const wake = () => document.visibilityState === 'visible' && this.#link.wake();
-    document.addEventListener('visibilitychange', wake);
-    addEventListener('pageshow', wake);
-    addEventListener('online', wake);
-    addEventListener('offline', () => this.#link.networkGone());
-    addEventListener('hashchange', () => this.#switchTo(roomOfAddress()));
   }
 
   // --- coming and going ---
@@ -64,184 +54,228 @@ class Chat {
     this.#name = name;
     remember(NAME_KEY, name);
     this.#view.showChat(name);
-    this.#link.now();
+    this.#hub = connect('/ws', { ttl: SEND_FOR });
+    this.#hub.on('welcome', ({ id }) => this.#ownIds.add(id));
+    this.#hub.on('state', () => this.#linkChanged());
+    this.#hub.on('error', (error) => this.#tellError(error));
+    this.#showState();
+    this.#startVisit();
   }
 
   #quit(problem = '') {
     this.#typing.stop();
-    this.#failOutbox('you left');
-    this.#link.stop();
+    this.#endVisit();
+    this.#hub.close();
+    this.#hub = null;
     this.#view.askName(this.#name, problem);
   }
 
   #switchTo(room) {
     if (room === this.#room) return;
     this.#typing.stop();
-    this.#failOutbox('you left the room');
-    if (this.#connected && this.#room) this.#leave(this.#room);
+    this.#visit?.room.leave().catch(() => {}); // gone either way
+    this.#endVisit();
     this.#room = room;
     this.#view.showRoom(room);
-    this.#showPeople(new Map());
-    this.#typists.clear();
-    if (this.#connected) this.#join();
+    this.#view.showPeople([]);
+    if (this.#hub) this.#startVisit();
   }
 
-  #leave(room) {
-    this.#link.call({ type: 'leave', room: address(room) }).catch(() => {}); // gone either way
-  }
-
-  #welcomed(id) {
-    this.#ownId = id;
-    this.#connected = true;
-    this.#join();
-  }
-
-  #join() {
-    const visit = this.#startVisit();
-    this.#view.showState('connecting');
-    const frame = { type: 'join', room: address(this.#room), content: { name: this.#name } };
-    this.#link.call(frame).then(
-      (ack) => visit === this.#visit && this.#arrive(ack.content ?? {}),
-      (error) => visit === this.#visit && this.#notAdmitted(error),
-    );
-  }
-
+  // The client joins again after every reconnect, from the last message that it
+  // has given us, and says by "join" and "gap" how that went.
   #startVisit() {
-    this.#endVisit();
-    this.#visit = {};
-    return this.#visit;
+    const room = this.#hub.room(address(this.#room));
+    const off = [
+      room.on('join', (joined) => this.#arrive(joined)),
+      room.on('gap', () => this.#fill(this.#view.addNotice(GAP, 'gap'))),
+      room.on('error', (error) => this.#roomFailed(error)),
+      room.on('joined', (message) => this.#someone(message, 'joined')),
+      room.on('left', (message) => this.#someone(message, 'left')),
+      room.on('chat.say', (message) => this.#heard(message)),
+      room.on('chat.typing', ({ from, content }) => this.#seeTyping(from, content)),
+      room.presence.subscribe(() => this.#showPeople()),
+    ];
+    this.#visit = { room, off, heard: 0, more: false, loading: false };
+    this.#join(this.#visit);
+    this.#showState();
+  }
+
+  #join(visit) {
+    if (visit !== this.#visit) return;
+    visit.room.join({ name: this.#name }).catch((error) => visit === this.#visit && this.#notAdmitted(error));
   }
 
   #endVisit() {
-    clearTimeout(this.#rejoin);
+    for (const end of this.#visit?.off ?? []) end();
     this.#visit = null;
-    this.#joined = false;
-    this.#early = [];
+    this.#typists.clear();
   }
 
-  #arrive({ presence }) {
-    this.#joined = true;
-    this.#showPeople(new Map(list(presence).map(({ from, content }) => [from, nameIn(content)])));
-    this.#view.showState('open');
-    this.#view.addNotice(this.#greeting());
-    for (const frame of this.#early.splice(0)) this.#handle(frame);
-    for (const message of this.#outbox.splice(0)) this.#deliver(message);
-  }
-
-  // The rooms keep no history, so whoever was away is told that there is a hole.
-  #greeting() {
-    if (this.#visited.has(this.#room)) return 'You are back. What was said meanwhile is not shown here.';
-    this.#visited.add(this.#room);
-    return `You are in the ${this.#room}.`;
+  // Who comes for the first time gets the latest messages after this. Who comes
+  // back gets what was missed, unless "gap" follows.
+  #arrive({ recovered, gap }) {
+    if (recovered) this.#view.addNotice(BACK, 'whole');
+    else if (!gap) this.#view.restart();
+    this.#showState();
   }
 
   #notAdmitted(error) {
-    if (error.code === 'lost') return; // the state of the connection says it
+    if (error.code === 'closed') return; // the state of the connection says it
     if (error.code === 'invalid') return this.#quit(sentence(error.message));
     const reason = `Could not enter the ${this.#room}: ${error.message}`;
-    if (error.code === 'denied') return this.#view.showState('closed', { reason });
-    const delay = error.retryAfter ?? JOIN_AGAIN;
-    this.#rejoin = setTimeout(() => this.#join(), delay);
-    this.#view.showState('waiting', { until: Date.now() + delay, reason });
+    const again = PASSING.includes(error.code);
+    this.#view.showState(again ? 'waiting' : 'closed', { reason });
+    const visit = this.#visit;
+    if (again) setTimeout(() => this.#join(visit), error.retryAfter ?? JOIN_AGAIN);
   }
 
+  #roomFailed(error) {
+    if (this.#visit.room.joined) this.#tellError(error);
+    else this.#notAdmitted(error);
+  }
+
+  #tellError(error) {
+    if (error instanceof HubbubError) this.#view.addNotice(sentence(error.message), 'error');
+    else reportError(error); // a fault of this page
+  }
+
+  // While the client waits it looks again at whatever wakes a page, as the
+  // browser's word that there is a network.
   #tryNow() {
-    if (this.#connected) this.#join();
-    else this.#link.now();
+    this.#hub.connect(); // if it is over
+    this.#join(this.#visit); // if it was not admitted
+    dispatchEvent(new Event('online'));
   }
 
-  #linkChanged(state, detail) {
-    if (state === 'open') return; // for the reader it is open when the room is joined
-    this.#connected = false;
-    this.#endVisit();
-    this.#typing.reset();
-    this.#typists.clear();
-    this.#view.showState(state, detail);
+  #linkChanged() {
+    if (this.#hub.state !== 'connected') {
+      this.#typing.reset();
+      this.#typists.clear();
+    }
+    this.#showState();
   }
 
-  // --- what the others do ---
-
-  #received(frame) {
-    if (frame.room !== address(this.#room) || frame.from === this.#ownId) return;
-    if (this.#joined) this.#handle(frame);
-    else if (this.#visit) this.#early.push(frame);
+  // For the reader it is open when the room is joined.
+  #showState() {
+    if (!this.#hub) return;
+    const { state, whyClosed } = this.#hub;
+    if (state === 'closed') this.#view.showState('closed', whyClosed);
+    else if (state === 'reconnecting') this.#view.showState(navigator.onLine ? 'waiting' : 'offline');
+    else this.#view.showState(this.#visit?.room.joined ? 'open' : 'connecting');
   }
 
-  #handle({ type, from, content, timestamp }) {
-    const name = nameIn(content, this.#people.get(from));
-    switch (type) {
-      case 'joined': return this.#someoneJoined(from, name);
-      case 'left': return this.#someoneLeft(from, name);
-      case 'chat.say': return this.#someoneSaid(from, name, text(content?.body), timestamp);
-      case 'chat.typing': return this.#typists.set(from, name, content?.on === true);
+  // --- what the room says ---
+
+  #heard(message) {
+    this.#typists.set(message.from, '', false);
+    this.#view.addMessage(this.#understand(message));
+    if (++this.#visit.heard === PAGE) this.#setMore(true); // there may be
+  }
+
+  #understand({ from, content, timestamp, cursor }) {
+    return {
+      key: text(content?.id) || cursor,
+      own: this.#ownIds.has(from),
+      from,
+      name: nameIn(content),
+      body: text(content?.body),
+      timestamp,
+      cursor,
+    };
+  }
+
+  #seeTyping(id, content) {
+    if (!this.#ownIds.has(id)) this.#typists.set(id, nameIn(content), content?.on === true);
+  }
+
+  #someone({ from, content }, what) {
+    const name = nameIn(content);
+    this.#typists.set(from, name, false);
+    this.#view.addNotice(`${name} ${what}`);
+  }
+
+  #showPeople() {
+    const { list } = this.#visit.room.presence;
+    this.#view.showPeople(list.map(({ from, content }) => ({ name: nameIn(content), own: from === this.#hub.id })));
+  }
+
+  // --- the history ---
+
+  async #loadOlder() {
+    const visit = this.#visit;
+    if (!visit?.more || visit.loading || !visit.room.joined) return;
+    visit.loading = true;
+    try {
+      const { messages, more } = await this.#page(visit, this.#view.firstCursor());
+      if (visit !== this.#visit) return;
+      this.#view.addOlder(messages);
+      this.#setMore(more);
+    } catch (error) {
+      // A cursor of another life of the room: there is nothing before it.
+      if (visit === this.#visit && error.code === 'invalid') this.#setMore(false);
+    } finally {
+      visit.loading = false;
     }
   }
 
-  #someoneJoined(id, name) {
-    const known = this.#people.has(id);
-    this.#showPeople(this.#people.set(id, name));
-    if (!known) this.#view.addNotice(`${name} joined`);
+  // What the room has kept since the gap, as a new start of the server has no more.
+  async #fill(gap) {
+    const visit = this.#visit;
+    let before = '';
+    for (let pages = 0; pages < MOST_PAGES; pages++) {
+      const { messages, more } = await this.#page(visit, before).catch(() => ({ messages: [] }));
+      if (visit !== this.#visit) return;
+      this.#view.addOlder(messages, gap);
+      if (!more || messages.length === 0) return;
+      before = messages[0].cursor;
+    }
   }
 
-  #someoneLeft(id, name) {
-    this.#typists.set(id, name, false);
-    if (!this.#people.delete(id)) return;
-    this.#showPeople(this.#people);
-    this.#view.addNotice(`${name} left`);
+  async #page({ room }, before) {
+    const { messages, more } = await room.call('chat.older', { before });
+    return { messages: list(messages).map((message) => this.#understand(message)), more };
   }
 
-  #someoneSaid(id, name, body, timestamp) {
-    this.#typists.set(id, name, false);
-    this.#view.addMessage({ from: id, name, body, timestamp });
-  }
-
-  #showPeople(people) {
-    this.#people = people;
-    this.#view.showPeople(people, this.#ownId);
+  #setMore(more) {
+    this.#visit.more = more;
+    this.#view.showOlder(more);
   }
 
   // --- what we do ---
 
   #say(body) {
     this.#typing.stop();
-    const message = { room: this.#room, body: wellFormed(body) };
-    message.entry = this.#view.addMessage({ own: true, ...message });
+    const message = { id: crypto.randomUUID?.() ?? randomId(), room: this.#hub.room(address(this.#room)), body: wellFormed(body) };
+    message.entry = this.#view.addOwn(message.id, message.body);
     this.#deliver(message);
   }
 
-  // A message waits for the room and then goes out. One that was under way when
-  // the connection broke is not sent again by itself: it may have arrived.
-  #deliver(message) {
-    message.entry.pending();
-    if (!this.#joined) return this.#outbox.push(message);
-    const frame = { type: 'chat.say', room: address(message.room), content: { body: message.body } };
-    this.#link.call(frame).then(
-      (ack) => message.entry.sent(ack.timestamp),
-      (error) => this.#fail(message, error),
+  // The client sends it until it is acknowledged, over reconnects too. After that
+  // it is the reader's turn. The id stays, so it is there once in any case.
+  #deliver({ id, room, body, entry }) {
+    entry.pending();
+    room.send('chat.say', { body }, { id }).then(
+      ({ cursor }) => entry.sent(cursor),
+      (error) => entry.failed(WHY[error.code] ?? error.message, () => this.#deliver({ id, room, body, entry })),
     );
   }
 
-  #fail(message, error) {
-    message.entry.failed(error.message, () => {
-      message.entry.toEnd(); // it will be read after what the others said meanwhile
-      this.#deliver(message);
-    });
-  }
-
-  #failOutbox(why) {
-    for (const message of this.#outbox.splice(0)) this.#fail(message, new CallError({ message: why }));
-  }
-
   #tellTyping(on) {
-    return this.#joined && this.#link.emit({ type: 'chat.typing', room: address(this.#room), content: { on } });
+    const { room } = this.#visit ?? {};
+    if (!room?.joined) return false;
+    room.send('chat.typing', { on }, { volatile: true }).catch(() => {});
+    return true;
   }
 }
 
-function socketUrl() {
-  const url = new URL('/ws', location.href);
-  url.protocol = url.protocol.replace('http', 'ws');
-  return url.href;
-}
+// Codes of the client, in words for people.
+const WHY = {
+  closed: 'the connection is over',
+  expired: 'there was no connection for too long',
+  overflow: 'too many messages wait already',
+  too_large: 'it is too long',
+  unknown: 'nobody confirmed that it arrived',
+};
 
 function roomOfAddress() {
   const room = location.hash.slice(1);
@@ -252,7 +286,12 @@ function address(room) {
   return `chat/${room}`;
 }
 
-// Frames are checked, not trusted: another program may speak in the room as well.
+// On a page without TLS, other than localhost, browsers have no randomUUID.
+function randomId() {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('-');
+}
+
+// Contents are checked, not trusted: another program may speak in the room as well.
 function text(value, fallback = '') {
   return typeof value === 'string' ? value : fallback;
 }

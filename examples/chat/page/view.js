@@ -2,10 +2,11 @@
 // textContent, so it stays text.
 
 const HUES = 6; // colours for people, see chat.css
-const KEEP = 500; // entries of a room's log that stay in the page
-const SETTLED = ':scope > :not([data-status=pending], [data-status=failed])'; // nothing unsent is dropped
+const KEEP = 500; // entries of a room's log that stay in the page; three times that for a reader further up
+const SETTLED = '#log > :not(#older, [data-status=pending], [data-status=failed])'; // nothing unsent is dropped
 const GROUP_WITHIN = 5 * 60_000; // messages of one person this close together share a name
 const NEAR_END = 80; // px; whoever is this near to the end follows new messages
+const NEAR_START = 160; // px; whoever is this near to the start gets older ones
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 
@@ -18,7 +19,6 @@ export class View {
   #following = true; // the reader is at the end of the log
   #unseen = 0; // messages below what the reader sees
   #unread = 0; // messages since the tab was last looked at
-  #countdown = null;
 
   constructor(on) {
     this.#on = on;
@@ -102,49 +102,141 @@ export class View {
   #swapLog(room) {
     const log = $('#log');
     const shelf = document.createDocumentFragment();
-    shelf.append(...log.childNodes);
+    shelf.append(...entries(log));
     this.#logs.set(this.#room, shelf);
-    log.ariaLive = 'off'; // old entries are not news
-    if (this.#logs.has(room)) log.append(this.#logs.get(room));
-    requestAnimationFrame(() => { log.ariaLive = 'polite'; });
+    this.#quietly(() => { if (this.#logs.has(room)) log.append(this.#logs.get(room)); });
+    this.showOlder(false);
     this.#room = room;
+    this.#toEnd();
+  }
+
+  // Old entries are not news: a screen reader is not to read them out.
+  #quietly(change) {
+    const log = $('#log');
+    log.ariaLive = 'off';
+    change();
+    requestAnimationFrame(() => { log.ariaLive = 'polite'; });
+  }
+
+  /** The room tells its story anew: only what is not sent stays. */
+  restart() {
+    this.#quietly(() => { for (const entry of document.querySelectorAll(SETTLED)) entry.remove(); });
+    this.showOlder(false);
     this.#toEnd();
   }
 
   addNotice(words, kind = 'quiet') {
     const last = $('#log').lastElementChild;
-    if (kind === 'error' && last?.dataset.kind === kind && last.textContent === words) return;
+    if (kind === 'error' && last?.dataset.kind === kind && last.textContent === words) return last;
     const notice = document.createElement('p');
     notice.className = 'notice';
     notice.dataset.kind = kind;
     notice.textContent = words;
     this.#append(notice);
+    return notice;
   }
 
-  /** Returns a handle with which an own message tells its fate. */
-  addMessage({ own = false, from = 'me', name = 'You', body, timestamp }) {
-    const message = clone('#message-template');
-    message.dataset.own = own;
-    message.dataset.from = from;
-    message.dataset.status = own ? 'pending' : 'received';
-    if (own) $('.author', message).className = 'author visually-hidden';
-    $('.author', message).textContent = name;
-    $('.body', message).textContent = body;
-    showAvatar(message, name);
-    stamp(message, timestamp);
-    this.#append(message);
-    if (own) this.#toEnd();
-    else this.#countUnread();
-    return new OwnMessage(message, { append: () => this.#append(message), grown: () => this.#follow() });
+  /** The newest message of the room. One that is here already is not shown twice. */
+  addMessage(message) {
+    const known = find(message.key);
+    if (known) return this.#confirm(known, message);
+    const entry = messageEntry(message);
+    this.#append(entry);
+    if (!message.own) this.#countUnread();
+  }
+
+  /** An own message that the room does not have yet. Returns a handle with which it tells its fate. */
+  addOwn(key, body) {
+    const entry = messageEntry({ key, own: true, body });
+    $('#log').append(entry);
+    this.#grouped(entry);
+    this.#toEnd();
+    return {
+      pending: () => {
+        tell(entry, 'pending', 'sending');
+        this.#place(entry);
+      },
+      sent: (cursor) => this.#confirm(entry, { cursor }),
+      failed: (reason, retry) => {
+        tell(entry, 'failed', 'not sent');
+        $('.why', entry).textContent = fullStop(`Not sent: ${reason}`);
+        $('.retry', entry).onclick = retry;
+        this.#follow();
+      },
+    };
+  }
+
+  // Its place is where the room has it: before whatever is still under way.
+  #confirm(entry, { cursor, timestamp }) {
+    if (cursor) entry.dataset.cursor = cursor;
+    if (entry.dataset.own === 'false' || entry.dataset.status === 'sent') return;
+    if (timestamp) stamp(entry, timestamp);
+    tell(entry, 'sent', 'sent');
+    this.#place(entry);
+  }
+
+  /**
+   * Messages from the history, the oldest first: at the start of the log, or
+   * right behind a gap. What the reader looks at stays where it is.
+   */
+  addOlder(messages, gap = $('#older')) {
+    const fresh = messages.filter(({ key }) => !find(key)).map(messageEntry);
+    this.#stay(() => this.#quietly(() => {
+      gap.after(...fresh);
+      for (const entry of fresh) this.#grouped(entry);
+    }));
+  }
+
+  /** The cursor of the first message, or "". */
+  firstCursor() {
+    return $('#log > [data-cursor]')?.dataset.cursor ?? '';
+  }
+
+  showOlder(more) {
+    $('#older').hidden = !more;
   }
 
   #append(entry) {
     const log = $('#log');
     const follow = this.#following;
-    entry.toggleAttribute('data-grouped', continues(log.lastElementChild, entry));
     log.append(entry);
-    if (log.childElementCount > KEEP) $(SETTLED, log)?.remove();
+    this.#place(entry);
+    if (log.childElementCount > (follow ? KEEP : 3 * KEEP)) this.#drop();
     if (follow) this.#toEnd();
+  }
+
+  #drop() {
+    this.#stay(() => $(SETTLED)?.remove());
+    this.#on.dropped();
+  }
+
+  // Own messages that the room does not have yet stand at the end, in their order.
+  #place(entry) {
+    const log = $('#log');
+    if (entry.parentNode !== log) return; // of another room
+    const after = entry.nextElementSibling;
+    if (entry.dataset.status === 'pending') log.append(entry);
+    else log.insertBefore(entry, $(':scope > [data-status=pending]', log));
+    this.#grouped(entry);
+    if (after) this.#grouped(after);
+    this.#follow();
+  }
+
+  #grouped(entry) {
+    for (const one of [entry, entry.nextElementSibling]) {
+      one?.toggleAttribute('data-grouped', continues(one.previousElementSibling, one));
+    }
+  }
+
+  // Changes what is above the reader without moving what the reader sees.
+  #stay(change) {
+    const log = $('#log');
+    const top = log.getBoundingClientRect().top;
+    const seen = this.#following ? null : entries(log).find((entry) => entry.getBoundingClientRect().bottom > top);
+    const before = seen?.getBoundingClientRect().top;
+    change();
+    if (seen?.isConnected) log.scrollTop += seen.getBoundingClientRect().top - before;
+    else this.#follow();
   }
 
   #wireLog() {
@@ -152,7 +244,9 @@ export class View {
     log.addEventListener('scroll', () => {
       this.#following = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END;
       if (this.#following) this.#showUnseen(0);
+      if (log.scrollTop < NEAR_START) this.#on.wantOlder();
     });
+    $('#older').addEventListener('click', () => this.#on.wantOlder());
     // The keyboard of a phone takes half of the screen: keep the end in sight.
     new ResizeObserver(() => this.#follow()).observe(log);
     $('#jump').addEventListener('click', () => {
@@ -191,9 +285,8 @@ export class View {
 
   // --- around the log ---
 
-  showPeople(people, ownId) {
+  showPeople(people) {
     const items = [...people]
-      .map(([id, name]) => ({ name, own: id === ownId }))
       .sort((a, b) => b.own - a.own || a.name.localeCompare(b.name))
       .map(personItem);
     $('#people').replaceChildren(...items);
@@ -212,53 +305,35 @@ export class View {
     $('.says', box).textContent = stateLine(state, detail);
     $('#now').hidden = state === 'open' || state === 'connecting';
     $('#now').textContent = state === 'closed' ? 'Connect again' : 'Try now';
-    this.#countDown(detail.until);
-  }
-
-  // Apart from the words of the state, so that a screen reader is not told every second.
-  #countDown(until) {
-    clearInterval(this.#countdown);
-    const show = () => { $('#state .countdown').textContent = until ? remaining(until) : ''; };
-    show();
-    if (until) this.#countdown = setInterval(show, 250);
   }
 }
 
-class OwnMessage {
-  #node;
-  #log;
+function entries(log) {
+  return [...log.children].filter((child) => child.id !== 'older');
+}
 
-  /** log.append() puts the message at the end, log.grown() tells that it takes more room. */
-  constructor(node, log) {
-    this.#node = node;
-    this.#log = log;
-  }
+// Keys are what strangers wrote, so they are compared and no part of a selector.
+function find(key) {
+  return key && entries($('#log')).find((entry) => entry.dataset.key === key);
+}
 
-  pending() {
-    this.#show('pending', 'sending');
-  }
+function messageEntry({ key, own = false, from, name = 'You', body, timestamp, cursor }) {
+  const message = clone('#message-template');
+  Object.assign(message.dataset, { key, own, from: own ? 'me' : from, status: own ? 'pending' : 'received' });
+  if (cursor) message.dataset.cursor = cursor;
+  if (own) $('.author', message).className = 'author visually-hidden';
+  $('.author', message).textContent = own ? 'You' : name;
+  $('.body', message).textContent = body;
+  showAvatar(message, name);
+  stamp(message, timestamp);
+  if (own && cursor) tell(message, 'sent', 'sent');
+  return message;
+}
 
-  sent(timestamp) {
-    stamp(this.#node, timestamp);
-    this.#show('sent', 'sent');
-  }
-
-  failed(reason, retry) {
-    this.#show('failed', 'not sent');
-    $('.why', this.#node).textContent = fullStop(`Not sent: ${reason}`);
-    $('.retry', this.#node).onclick = retry;
-  }
-
-  toEnd() {
-    this.#log.append();
-  }
-
-  #show(status, words) {
-    this.#node.dataset.status = status;
-    $('.status', this.#node).textContent = words;
-    $('.trouble', this.#node).hidden = status !== 'failed';
-    this.#log.grown();
-  }
+function tell(message, status, words) {
+  message.dataset.status = status;
+  $('.status', message).textContent = words;
+  $('.trouble', message).hidden = status !== 'failed';
 }
 
 function clone(template) {
@@ -319,14 +394,9 @@ function stateLine(state, { code, reason }) {
     case 'open': return 'Connected';
     case 'connecting': return 'Connecting …';
     case 'offline': return 'You are offline.';
-    case 'waiting': return fullStop(reason || 'The connection is lost');
+    case 'waiting': return `${fullStop(reason || 'The connection is lost')} Trying again …`;
     default: return fullStop(sentence(reason || `The server ended the connection (${code})`));
   }
-}
-
-function remaining(until) {
-  const seconds = Math.max(1, Math.ceil((until - Date.now()) / 1000));
-  return `Next try in ${seconds} s`;
 }
 
 export function sentence(words) {
