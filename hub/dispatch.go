@@ -73,6 +73,7 @@ func (p *Peer) dispatch(in *inbound) {
 	f := p.hub.find(s, in.parts.Type)
 	switch {
 	case f == nil:
+		p.settled(r, message.Raw{}, false)
 		p.unknown(in)
 		return
 	case f.typ != "":
@@ -80,9 +81,21 @@ func (p *Peer) dispatch(in *inbound) {
 	default:
 		r.Type = string(in.parts.Type)
 	}
-	if f.concurrent {
+	switch {
+	case f.stream: // known from now on: the client may end it with its next message
+		if err := p.openStream(r); err != nil {
+			p.settled(r, message.Raw{}, false)
+			p.answer(in, err)
+			in.release()
+			return
+		}
+		p.aside(func() {
+			defer p.closeStream(r)
+			p.run(f, r, in)
+		})
+	case f.concurrent:
 		p.aside(func() { p.run(f, r, in) })
-	} else {
+	default:
 		p.run(f, r, in)
 	}
 }
@@ -96,6 +109,7 @@ func (p *Peer) unknown(in *inbound) {
 // run calls a handler and answers for it.
 func (p *Peer) run(f *handler, r *Request, in *inbound) {
 	defer in.release()
+	defer p.settled(r, message.Raw{}, false) // unless settle was called
 	p.answer(in, p.guard(r.Type, func() error {
 		result, err := f.run(p.ctx, r)
 		published := r.published.count > 0 && r.ID != ""
@@ -106,7 +120,7 @@ func (p *Peer) run(f *handler, r *Request, in *inbound) {
 			return err
 		}
 		if published {
-			return ignoreClosed(p.settle(r, in, result))
+			return ignoreClosed(p.settle(r, result))
 		}
 		name := ""
 		if r.Room != nil {

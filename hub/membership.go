@@ -14,6 +14,7 @@ type membership struct {
 	// Peer.mu guards these.
 	entered bool
 	leaving bool // by its own will
+	asked   bool // the client joined, and not the application for it
 }
 
 // memberships are the rooms of one peer. Most peers are in few, and an empty map

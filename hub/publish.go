@@ -2,7 +2,7 @@ package hub
 
 import (
 	"context"
-	"hash/maphash"
+	"errors"
 	"sync"
 	"time"
 
@@ -14,6 +14,8 @@ import (
 // publication is what a message of a client has published to its recoverable
 // room. The answer to the message comes in the place of the first of it.
 type publication struct {
+	begun   *outcomeKey // in Hub.history.outcomes, until it is settled
+	sum     uint64      // of the message
 	count   int
 	receipt room.Receipt
 }
@@ -25,7 +27,7 @@ func (r *Request) publish(ctx context.Context, e message.Envelope, opts []room.B
 	r.published.count++
 	key := answerKey{r.Room.Name(), r.ID}
 	if r.ID != "" {
-		opts = append(opts, room.Once(r.Peer.Session(), r.ID, n))
+		opts = append(opts, room.Once(r.Peer.Session(), r.ID, n, r.published.sum))
 		if n == 0 {
 			r.Peer.answers.expect(key)
 		}
@@ -61,10 +63,11 @@ type answerKey struct{ room, id string }
 // waiting is an answer that waits for the handler, or for the message's turn in
 // its room.
 type waiting struct {
-	cursor string      // its turn has come: this is where it is
-	ready  bool        // the handler has returned
-	result message.Raw // what it returned
-	timer  *time.Timer
+	cursor   string      // its turn has come: this is where it is
+	ready    bool        // the handler has returned
+	answered bool        // without a cursor, as its turn did not come
+	result   message.Raw // what it returned
+	timer    *time.Timer // of what is ready
 }
 
 // patience is for how long a publisher waits for its message's turn.
@@ -115,22 +118,27 @@ func (p *Peer) Session() room.Session {
 
 // Published implements room.Publisher.
 func (p *Peer) Published(name, id, cursor string) error {
-	a := &p.answers
+	a, key := &p.answers, answerKey{name, id}
 	a.mu.Lock()
-	w := a.waiting[answerKey{name, id}]
-	if w != nil && !w.ready {
-		w.cursor = cursor
-		a.mu.Unlock()
-		return nil
-	}
+	w := a.waiting[key]
 	var result message.Raw
+	answered := false
 	if w != nil {
-		w.timer.Stop()
-		result = w.result
-		delete(a.waiting, answerKey{name, id})
+		if !w.ready {
+			w.cursor = cursor
+			a.mu.Unlock()
+			return nil
+		}
+		result, answered = w.result, w.answered
 	}
 	a.mu.Unlock()
-	return p.conn.Write(acknowledge(name, id, cursor, result, message.CatchUp))
+	if !answered {
+		if err := p.conn.Write(acknowledge(name, id, cursor, result, message.CatchUp)); errors.Is(err, message.ErrBehind) {
+			return err // it comes again, in its place
+		}
+	}
+	a.forget(key)
+	return nil
 }
 
 // acknowledge returns an ack. What is in result has been encoded before.
@@ -146,17 +154,18 @@ func acknowledge(name, id, cursor string, result message.Raw, policy message.Pol
 
 // settle answers a message that published, in its place in the room, and
 // remembers the answer for when the message comes again.
-func (p *Peer) settle(r *Request, in *inbound, result any) error {
+func (p *Peer) settle(r *Request, result any) error {
 	content, err := message.RawOf(result, p.hub.opts.Codec)
 	if err != nil {
+		p.answers.forget(answerKey{r.Room.Name(), r.ID})
 		return err
 	}
-	name, cursor := r.Room.Name(), r.published.receipt.Cursor
-	p.hub.history.outcomes.add(p.outcomeKey(r), outcome{sum: sum(r.Type, in.content), result: content, cursor: cursor})
+	name := r.Room.Name()
+	p.settled(r, content, true)
 	key := answerKey{name, r.ID}
-	if r.published.receipt.Duplicate {
+	if receipt := r.published.receipt; receipt.Duplicate {
 		p.answers.forget(key)
-		return p.conn.Write(acknowledge(name, r.ID, cursor, content, message.Disconnect))
+		return p.conn.Write(acknowledge(name, r.ID, receipt.Cursor, content, message.Disconnect))
 	}
 	a := &p.answers
 	a.mu.Lock()
@@ -167,7 +176,7 @@ func (p *Peer) settle(r *Request, in *inbound, result any) error {
 	}
 	if w.cursor == "" {
 		w.ready, w.result = true, content
-		w.timer = time.AfterFunc(patience, func() { p.late(key) })
+		w.timer = time.AfterFunc(patience, func() { p.late(key, w) })
 		a.mu.Unlock()
 		return nil
 	}
@@ -177,98 +186,37 @@ func (p *Peer) settle(r *Request, in *inbound, result any) error {
 		acknowledge(name, r.ID, "", content, message.Disconnect))
 }
 
-// late answers a message that is stored, but whose turn has not come.
-func (p *Peer) late(k answerKey) {
-	if w := p.answers.forget(k); w != nil {
-		_ = p.conn.Write(acknowledge(k.room, k.id, "", w.result, message.Disconnect))
-	}
-}
-
-// outcomes are the answers to messages that published, for when one comes again:
-// its handler does not run twice. What is forgotten too early costs no more than
-// that: the log itself recognises what it has stored.
-type outcomes struct {
-	mu    sync.Mutex
-	known map[outcomeKey]*outcome
-	order []outcomeKey // oldest first
-	bytes int
-}
-
-type outcomeKey struct {
-	session  room.Session
-	room, id string
-}
-
-type outcome struct {
-	sum    uint64 // of what was sent
-	result message.Raw
-	cursor string
-	at     time.Time
-}
-
-// mostOutcomes is how many bytes the outcomes of a hub may take.
-const mostOutcomes = 16 << 20
-
-func (k *outcomeKey) cost(o *outcome) int { return 300 + len(k.room) + len(k.id) + len(o.result.Data) }
-
-func (p *Peer) outcomeKey(r *Request) outcomeKey { return outcomeKey{p.Session(), r.Room.Name(), r.ID} }
-
-func (o *outcomes) add(k outcomeKey, v outcome) {
-	v.at = time.Now()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.known == nil {
-		o.known = map[outcomeKey]*outcome{}
-	}
-	if o.known[k] != nil {
+// late answers a message that is stored, but whose turn has not come. Who is
+// behind has to wait for it like for everything else.
+func (p *Peer) late(k answerKey, w *waiting) {
+	a := &p.answers
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting[k] != w || w.answered {
 		return
 	}
-	o.known[k] = &v
-	o.order = append(o.order, k)
-	o.bytes += k.cost(&v)
-	for o.bytes > mostOutcomes {
-		oldest := o.order[0]
-		o.bytes -= oldest.cost(o.known[oldest])
-		delete(o.known, oldest)
-		o.order = o.order[1:]
-	}
-}
-
-// get returns what became of a message in the last window, or nil.
-func (o *outcomes) get(k outcomeKey, window time.Duration) *outcome {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	v := o.known[k]
-	if v == nil || time.Since(v.at) > window {
-		return nil
-	}
-	return v
-}
-
-var seed = maphash.MakeSeed()
-
-func sum(typ string, content message.Raw) uint64 {
-	var h maphash.Hash
-	h.SetSeed(seed)
-	_, _ = h.WriteString(typ)
-	_ = h.WriteByte(0)
-	_, _ = h.Write(content.Data)
-	return h.Sum64()
-}
-
-// again answers a message that came before, and reports whether it did.
-func (p *Peer) again(r *Request, typ []byte, in *inbound) bool {
-	if r.ID == "" || r.match.Value().window == 0 {
-		return false
-	}
-	o := p.hub.history.outcomes.get(p.outcomeKey(r), r.match.Value().window)
-	switch {
-	case o == nil:
-		return false
-	case o.sum != sum(string(typ), in.content):
-		p.answer(in, message.Errorf(message.Conflict, "the id was used for another message"))
+	select {
+	case <-p.conn.Drained():
 	default:
-		_ = p.conn.Write(acknowledge(r.Room.Name(), r.ID, o.cursor, o.result, message.Disconnect))
+		w.timer.Reset(patience)
+		return
 	}
-	return true
+	w.answered = true // when its turn comes, it has been
+	_ = p.conn.Write(acknowledge(k.room, k.id, "", w.result, message.Disconnect))
+}
+
+// hurry answers what waits for its turn in a room that the peer is about to leave.
+func (a *answers) hurry(p *Peer, name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for k, w := range a.waiting {
+		if k.room != name || !w.ready {
+			continue
+		}
+		w.timer.Stop()
+		delete(a.waiting, k)
+		if !w.answered {
+			_ = p.conn.Write(acknowledge(k.room, k.id, "", w.result, message.Disconnect))
+		}
+	}
 }

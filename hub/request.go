@@ -22,6 +22,7 @@ type Request struct {
 	cell      *cell       // of a stateful room
 	since     string      // where the sender thinks that the room is
 	published publication // to a recoverable room
+	stream    *stream     // that it opened
 }
 
 // Var returns what stood for {name} in the pattern of the room, or "".

@@ -71,6 +71,7 @@ type handler struct {
 	typ        string // "": of all that have no handler
 	run        Handler
 	concurrent bool
+	stream     bool
 }
 
 func newScope(h *Hub, pattern string, rule *Rule) *Scope {
@@ -181,7 +182,7 @@ func OnRest(r Router, fn Handler, opts ...HandlerOption) {
 func newHandler(typ string, run Handler, opts []HandlerOption) *handler {
 	h := &handler{typ: typ, run: run}
 	for _, o := range opts {
-		h.concurrent = h.concurrent || o == Concurrent
+		h.concurrent, h.stream = h.concurrent || o == Concurrent, h.stream || o == streaming
 	}
 	return h
 }

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"crypto/rand"
+	"slices"
 
 	"github.com/hubbub-go/hubbub/message"
 	"github.com/hubbub-go/hubbub/room"
@@ -19,6 +20,17 @@ func newSecret() string { return rand.Text() }
 // sessionOf makes a secret of no use to another user.
 func sessionOf(user, secret string) room.Session { return room.SessionOf(user + "\x00" + secret) }
 
+// memberships returns the rooms that the peer is in, and whether it has joined one
+// of them itself.
+func (p *Peer) memberships() (rooms []*membership, joined bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.rooms.list {
+		joined = joined || m.asked
+	}
+	return slices.Clone(p.rooms.list), joined
+}
+
 // auth continues an earlier session of the client.
 func (p *Peer) auth(in *inbound) error {
 	var content struct {
@@ -30,12 +42,16 @@ func (p *Peer) auth(in *inbound) error {
 	if n := len(content.Session); n < shortestSecret || n > longestSecret {
 		return &message.Error{Code: message.Invalid, Message: "this is not the session of a welcome", Field: "content.session"}
 	}
-	if len(p.Rooms()) > 0 {
+	rooms, joined := p.memberships()
+	if joined {
 		return message.Errorf(message.Denied, "a session is continued before the first join")
 	}
 	p.answers.mu.Lock()
 	p.answers.session = sessionOf(p.user, content.Session)
 	p.answers.mu.Unlock()
+	for _, m := range rooms { // that the application has put it into
+		m.room.Renew(p)
+	}
 	if in.parts.ID == nil {
 		return nil
 	}

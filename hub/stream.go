@@ -19,16 +19,12 @@ const maxStreams = 8
 // gone; what is yielded then goes nowhere. A peer may have 8 streams open; one
 // more is RateLimited. Stream panics as On does.
 func Stream[Req, Res any](r Router, call message.Call[Req, Res], fn func(context.Context, *Request, Req) iter.Seq2[Res, error]) {
-	r.scope().register(string(call), func(ctx context.Context, r *Request) (any, error) {
+	r.scope().register(string(call), func(_ context.Context, r *Request) (any, error) {
 		var in Req
 		if err := r.Decode(&in); err != nil {
 			return nil, err
 		}
-		ctx, end, err := r.Peer.openStream(ctx, r.ID)
-		if err != nil {
-			return nil, err
-		}
-		defer end()
+		ctx := r.stream.ctx
 		for result, err := range fn(ctx, r, in) {
 			if err != nil && ctx.Err() == nil {
 				return nil, err
@@ -44,32 +40,44 @@ func Stream[Req, Res any](r Router, call message.Call[Req, Res], fn func(context
 			}
 		}
 		return nil, nil
-	}, []HandlerOption{Concurrent})
+	}, []HandlerOption{streaming})
+}
+
+// streaming is the HandlerOption of Stream.
+const streaming HandlerOption = 2
+
+// stream is one that is open.
+type stream struct {
+	ctx    context.Context
+	cancel context.CancelFunc
 }
 
 // openStream notes a stream, so that the client can end it.
-func (p *Peer) openStream(ctx context.Context, id string) (context.Context, func(), error) {
-	if id == "" {
-		return nil, nil, &message.Error{Code: message.Invalid, Message: "a stream needs an id", Field: "id"}
+func (p *Peer) openStream(r *Request) error {
+	if r.ID == "" {
+		return &message.Error{Code: message.Invalid, Message: "a stream needs an id", Field: "id"}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.turn.streams[id] != nil:
-		return nil, nil, message.Errorf(message.Conflict, "a stream with this id is open")
+	case p.turn.streams[r.ID] != nil:
+		return message.Errorf(message.Conflict, "a stream with this id is open")
 	case len(p.turn.streams) >= maxStreams:
-		return nil, nil, message.Errorf(message.RateLimited, "%d streams are open", maxStreams)
+		return message.Errorf(message.RateLimited, "%d streams are open", maxStreams)
 	case p.turn.streams == nil:
-		p.turn.streams = map[string]context.CancelFunc{}
+		p.turn.streams = map[string]*stream{}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	p.turn.streams[id] = cancel
-	return ctx, func() {
-		cancel()
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.turn.streams, id)
-	}, nil
+	r.stream = &stream{}
+	r.stream.ctx, r.stream.cancel = context.WithCancel(p.ctx)
+	p.turn.streams[r.ID] = r.stream
+	return nil
+}
+
+func (p *Peer) closeStream(r *Request) {
+	r.stream.cancel()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.turn.streams, r.ID)
 }
 
 // streamed sends one result, when the client can take it.
@@ -106,8 +114,8 @@ func (p *Peer) leaveStream(in *inbound) error {
 		return &message.Error{Code: message.Invalid, Message: "a leave names a room, or a stream in its content", Field: "room"}
 	}
 	p.mu.Lock()
-	if cancel := p.turn.streams[content.Stream]; cancel != nil {
-		cancel()
+	if s := p.turn.streams[content.Stream]; s != nil {
+		s.cancel()
 	}
 	p.mu.Unlock()
 	if in.parts.ID == nil {

@@ -48,11 +48,11 @@ func (p *Peer) join(in *inbound) error {
 	if in.parts.Since != nil {
 		opts = append(opts, room.Since(string(in.parts.Since)))
 	}
-	name := string(in.parts.Room)
-	m, err := p.membership(name)
+	m, err := p.membership(string(in.parts.Room))
 	if err != nil {
 		return err
 	}
+	m.asked = true
 	return p.guard(envelope.Join, func() error {
 		var state any
 		if rule := m.match.Value().rule; rule.Join != nil {
@@ -211,6 +211,7 @@ func (p *Peer) leave(in *inbound) error {
 	}
 	p.mu.Unlock()
 	if m != nil {
+		p.answers.hurry(p, m.room.Name())
 		m.room.Leave(p)
 	}
 	if in.parts.ID == nil {

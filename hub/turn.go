@@ -2,7 +2,6 @@ package hub
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"sync"
 	"unicode/utf8"
@@ -28,9 +27,9 @@ type turn struct {
 	deaf    bool    // nothing was read for a while since the last ping, and that was us
 	relief  *relief // another goroutine reads meanwhile; else nil
 	side    chan struct{}
-	last    chan struct{}                 // not nil: no handler begins any more; closed when none runs
-	streams map[string]context.CancelFunc // open ones, by id; Peer.mu guards it
-	bad     int                           // malformed messages in a row; of the goroutine that handles
+	last    chan struct{}      // not nil: no handler begins any more; closed when none runs
+	streams map[string]*stream // open ones, by id; Peer.mu guards it
+	bad     int                // malformed messages in a row; of the goroutine that handles
 }
 
 type relief struct {

@@ -133,12 +133,7 @@ func (r *Room) passTo(frame *message.Frame, rec *record, cursor string) (behind 
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	f := r.follow
-	sender := -1
-	if rec.sender != (Session{}) {
-		if id, ok := f.sessions[rec.sender]; ok {
-			sender = r.find(id)
-		}
-	}
+	sender := r.sender(rec)
 	special := len(f.lagging) > 0 || len(rec.except) > 0
 	for i := range r.members {
 		m := r.members[i].Member
@@ -157,6 +152,42 @@ func (r *Room) passTo(frame *message.Frame, rec *record, cursor string) (behind 
 		}
 	}
 	return behind
+}
+
+// sender returns where the member is that sent a message, or, if that has gone, the
+// newest of its session; -1: neither is here. r.mu is held.
+func (r *Room) sender(rec *record) int {
+	if rec.sender == (Session{}) {
+		return -1
+	}
+	if rec.from != "" {
+		if i := r.find(rec.from); i >= 0 {
+			return i
+		}
+	}
+	if id, ok := r.follow.sessions[rec.sender]; ok {
+		return r.find(id)
+	}
+	return -1
+}
+
+// Renew notes that a member's Session has changed since it joined.
+func (r *Room) Renew(m Publisher) {
+	live := r.live()
+	if live == nil || live.follow == nil {
+		return
+	}
+	live.mu.Lock()
+	defer live.mu.Unlock()
+	if live.find(m.ID()) < 0 {
+		return
+	}
+	for s, id := range live.follow.sessions {
+		if id == m.ID() {
+			delete(live.follow.sessions, s)
+		}
+	}
+	live.follow.sessions[m.Session()] = m.ID()
 }
 
 func (r *record) excepts(m Member) bool {
@@ -269,7 +300,7 @@ func (r *Room) attach(f *feed.Feed, a *arrival, j *join, missed []engine.Entry, 
 		live.follow.order.Lock()
 		done, err := live.attachHere(f, a, j, at)
 		if done && err == nil {
-			live.catch(a.Member, missed, j.where.at)
+			live.catch(a.Member, missed, j.where.at, j.where.resumed)
 		}
 		live.follow.order.Unlock()
 		if err != nil {
@@ -298,6 +329,9 @@ func (r *Room) attachHere(f *feed.Feed, a *arrival, j *join, at engine.Position)
 	there := r.find(a.ID()) >= 0
 	if there {
 		j.where = &where{at: r.follow.at} // as if it had joined now: nothing changes
+		if l := r.follow.lagging[a.ID()]; l != nil {
+			j.where.at = l.at
+		}
 	}
 	if err := r.admit(a, j); err != nil {
 		return true, err
@@ -314,8 +348,9 @@ func (r *Room) attachHere(f *feed.Feed, a *arrival, j *join, at engine.Position)
 }
 
 // catch gives a member what it missed after at, as far as it can take it, and
-// reports whether that was all. follow.order is held.
-func (r *Room) catch(m Member, missed []engine.Entry, at engine.Position) bool {
+// reports whether that was all. Its own messages come as answers, unless it is new
+// here and has seen none of it. follow.order is held.
+func (r *Room) catch(m Member, missed []engine.Entry, at engine.Position, again bool) bool {
 	session := sessionOf(m)
 	for _, e := range missed {
 		var rec record
@@ -323,7 +358,7 @@ func (r *Room) catch(m Member, missed []engine.Entry, at engine.Position) bool {
 			continue
 		}
 		cursor := e.Position.String()
-		own := rec.sender == session
+		own := again && rec.sender == session && (rec.from == "" || rec.from == m.ID() || r.newest(session) == m.ID())
 		var err error
 		if !(own && rec.skip) && !slices.Contains(rec.except, session) {
 			err = m.Deliver(message.Kept(rec.payload, rec.binary, r.name, cursor))
@@ -338,6 +373,13 @@ func (r *Room) catch(m Member, missed []engine.Entry, at engine.Position) bool {
 		at = e.Position
 	}
 	return true
+}
+
+// newest returns the ID of the member that came last of a session's.
+func (r *Room) newest(s Session) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.follow.sessions[s]
 }
 
 // fallBehind notes that a member has got everything up to at, and nothing after.
@@ -406,7 +448,7 @@ func (r *Room) caught(m Member, l *lag, missed []engine.Entry, at engine.Positio
 	}
 	if gap != "" {
 		_ = m.Deliver(r.gap(gap, at))
-	} else if !r.catch(m, missed, l.at) {
+	} else if !r.catch(m, missed, l.at, true) {
 		return false
 	}
 	r.mu.Lock()

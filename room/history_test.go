@@ -196,7 +196,7 @@ func nothingLost(t *testing.T, rnd *rand.Rand, holes bool) {
 			present[i] = false
 		case present[i]:
 			body := fmt.Sprint("b", step)
-			if _, err := r.Publish(t.Context(), message.New("say", body), room.Once(one.Session(), body, 0), room.Except(one.id)); err != nil {
+			if _, err := r.Publish(t.Context(), message.New("say", body), room.Once(one.Session(), body, 0, 0), room.Except(one.id)); err != nil {
 				t.Fatal(err)
 			}
 			published = append(published, body)
@@ -252,14 +252,14 @@ func TestPublishing(t *testing.T) {
 	publish := func(body string, opts ...room.BroadcastOption) (room.Receipt, error) {
 		return r.Publish(t.Context(), message.New("say", body), opts...)
 	}
-	first, err := publish("one", room.Once(ana, "1", 0))
+	first, err := publish("one", room.Once(ana, "1", 0, 0))
 	if err != nil || first.Cursor == "" || first.Duplicate {
 		t.Fatalf("%+v, %v", first, err)
 	}
-	if again, err := publish("one", room.Once(ana, "1", 0)); err != nil || !again.Duplicate || again.Cursor != first.Cursor {
+	if again, err := publish("one", room.Once(ana, "1", 0, 0)); err != nil || !again.Duplicate || again.Cursor != first.Cursor {
 		t.Errorf("again: %+v, %v", again, err)
 	}
-	for _, o := range []room.BroadcastOption{room.Once(ana, "1", 1), room.Once(ben, "1", 0), room.Once(ana, "2", 0)} {
+	for _, o := range []room.BroadcastOption{room.Once(ana, "1", 1, 0), room.Once(ben, "1", 0, 0), room.Once(ana, "2", 0, 0)} {
 		if other, err := publish("two", o); err != nil || other.Duplicate {
 			t.Errorf("another message: %+v, %v", other, err)
 		}

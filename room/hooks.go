@@ -52,7 +52,13 @@ func (h *hooks) next(name string) *occupancy {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	o := h.rooms[name]
-	if o == nil || o.calling || o.is == o.told {
+	if o == nil || o.calling {
+		return nil
+	}
+	if o.is == o.told {
+		if !o.is { // it was somebody who has gone already
+			delete(h.rooms, name)
+		}
 		return nil
 	}
 	o.calling, o.told = true, o.is

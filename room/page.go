@@ -88,6 +88,9 @@ func (r *Room) before(ctx context.Context, end engine.Position, n int) ([]engine
 	case end.Epoch != head.Epoch || end.Offset > head.Offset:
 		return nil, &message.Error{Code: message.Invalid, Message: "this cursor does not belong to the room's history", Field: "before"}
 	}
+	if end.Offset <= 1 {
+		return nil, nil // before everything
+	}
 	for span := uint64(n); ; span *= 4 {
 		from := engine.Position{Epoch: end.Epoch}
 		if end.Offset-1 > span {

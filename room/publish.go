@@ -21,9 +21,11 @@ type Receipt struct {
 // with the same session and id while Recoverable.Dedupe lasts. The member of that
 // session is told that it is stored (Publisher) when the message's turn comes.
 // n tells apart what is published because of one id, counted from 0; only the
-// first is told. Other rooms ignore it.
-func Once(session Session, id string, n int) BroadcastOption {
-	return BroadcastOption{once: &once{session, id, n}}
+// first is told. sum says whether it is the same message: another one with the
+// same session, id and n is a message.Conflict; 0 is not compared. Other rooms
+// ignore it.
+func Once(session Session, id string, n int, sum uint64) BroadcastOption {
+	return BroadcastOption{once: &once{session, id, n, sum}}
 }
 
 // At makes a recoverable room store a message only if no other came after that
@@ -35,6 +37,7 @@ type once struct {
 	session Session
 	id      string
 	n       int
+	sum     uint64
 }
 
 // Publish is Broadcast for a recoverable room: it returns when the message is
@@ -61,7 +64,11 @@ func (r *Room) Publish(ctx context.Context, e message.Envelope, opts ...Broadcas
 	if _, err := r.manager.log.feeds(); err != nil {
 		return Receipt{}, clientError(err)
 	}
-	return r.store(ctx, rec)
+	receipt, at, err := r.store(ctx, rec)
+	if err == nil && receipt.Duplicate {
+		err = r.same(ctx, at, rec)
+	}
+	return receipt, err
 }
 
 // record is what the log gets.
@@ -77,7 +84,10 @@ func (r *Room) record(f *message.Frame, opts []BroadcastOption) (engine.Record, 
 			out.At = &at
 		}
 		if o.once != nil {
-			rec.sender = o.once.session
+			if len(o.once.id) > 255 {
+				return out, &message.Error{Code: message.Invalid, Message: "an id has at most 255 bytes", Field: "id"}
+			}
+			rec.sender, rec.sum = o.once.session, o.once.sum
 			if o.once.n == 0 {
 				rec.id = o.once.id
 			}
@@ -87,7 +97,9 @@ func (r *Room) record(f *message.Frame, opts []BroadcastOption) (engine.Record, 
 	for _, id := range left(opts) {
 		switch s := r.sessionOf(id); {
 		case s == rec.sender && s != (Session{}):
-			rec.skip = true
+			if rec.skip = true; len(id) < 256 {
+				rec.from = id
+			}
 		case !slices.Contains(rec.except, s):
 			rec.except = append(rec.except, s)
 		}
@@ -120,7 +132,7 @@ func sessionOf(m Member) Session {
 }
 
 // store appends and waits for the answer.
-func (r *Room) store(ctx context.Context, rec engine.Record) (Receipt, error) {
+func (r *Room) store(ctx context.Context, rec engine.Record) (Receipt, engine.Position, error) {
 	type answer struct {
 		ack engine.Ack
 		err error
@@ -129,9 +141,26 @@ func (r *Room) store(ctx context.Context, rec engine.Record) (Receipt, error) {
 	r.manager.log.log.Append(ctx, r.topic(), rec, func(a engine.Ack, err error) { answered <- answer{a, err} })
 	a := <-answered // ctx ends the engine's attempts, too
 	if a.err != nil {
-		return Receipt{}, clientError(a.err)
+		return Receipt{}, engine.Position{}, clientError(a.err)
 	}
-	return Receipt{Cursor: a.ack.Position.String(), Duplicate: a.ack.Duplicate}, nil
+	return Receipt{Cursor: a.ack.Position.String(), Duplicate: a.ack.Duplicate}, a.ack.Position, nil
+}
+
+// same says whether what is stored at a place is the message that was found to be
+// there already. What is not kept any more cannot be compared.
+func (r *Room) same(ctx context.Context, at engine.Position, again engine.Record) error {
+	var a, b record
+	if a.parse(again.Data) != nil || a.sum == 0 {
+		return nil
+	}
+	page, err := r.manager.log.log.Read(ctx, r.topic(), engine.Position{Epoch: at.Epoch, Offset: at.Offset - 1}, 1)
+	if err != nil || len(page.Entries) == 0 || page.Entries[0].Position != at || b.parse(page.Entries[0].Data) != nil {
+		return nil
+	}
+	if b.sum != a.sum {
+		return message.Errorf(message.Conflict, "the id was used for another message")
+	}
+	return nil
 }
 
 func (r *Room) topic() engine.Topic {

@@ -23,6 +23,8 @@ func SessionOf(secret string) Session {
 type record struct {
 	sender  Session   // zero: nobody is told
 	id      string    // the sender's; empty: it did not ask
+	from    string    // the sender's member ID, if it is to be skipped
+	sum     uint64    // of what the sender sent; 0: unknown
 	skip    bool      // the sender does not get it as a message
 	except  []Session // do not get it either
 	binary  bool
@@ -52,7 +54,10 @@ func (r *record) append(b []byte) []byte {
 	}
 	b = append(b, recordVersion, flags)
 	if flags&hasSender != 0 {
-		b = append(append(append(b, r.sender[:]...), byte(len(r.id))), r.id...)
+		b = append(b, r.sender[:]...)
+		b = binary.BigEndian.AppendUint64(b, r.sum)
+		b = append(append(b, byte(len(r.id))), r.id...)
+		b = append(append(b, byte(len(r.from))), r.from...)
 	}
 	b = binary.AppendUvarint(b, uint64(len(r.except)))
 	for _, s := range r.except {
@@ -71,10 +76,17 @@ func (r *record) parse(data []byte) error {
 	flags, data := data[1], data[2:]
 	*r = record{binary: flags&isBinary != 0, skip: flags&skipsSender != 0}
 	if flags&hasSender != 0 {
-		if len(data) < 17 || len(data) < 17+int(data[16]) {
+		if len(data) < 24 {
 			return errRecord
 		}
-		r.sender, r.id, data = Session(data[:16]), string(data[17:17+data[16]]), data[17+data[16]:]
+		r.sender, r.sum, data = Session(data[:16]), binary.BigEndian.Uint64(data[16:]), data[24:]
+		var ok bool
+		if r.id, data, ok = short(data); !ok {
+			return errRecord
+		}
+		if r.from, data, ok = short(data); !ok {
+			return errRecord
+		}
 	}
 	n, used := binary.Uvarint(data)
 	if used <= 0 || n > uint64(len(data)-used)/16 {
@@ -93,6 +105,15 @@ func (r *record) parse(data []byte) error {
 		return errRecord
 	}
 	return nil
+}
+
+// short takes a text of up to 255 bytes from the front of data.
+func short(data []byte) (text string, rest []byte, ok bool) {
+	if len(data) == 0 || len(data) <= int(data[0]) {
+		return "", nil, false
+	}
+	n := 1 + int(data[0])
+	return string(data[1:n]), data[n:], true
 }
 
 // dedupe is the key under which a log remembers a message of a sender: 16

@@ -1,0 +1,153 @@
+package hub
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+)
+
+// outcomes are the answers to messages that published, for when one comes again:
+// its handler does not run twice, neither afterwards nor meanwhile. What is
+// forgotten too early costs no more than that: the log itself recognises what it
+// has stored, and whether that was the same message.
+type outcomes struct {
+	mu    sync.Mutex
+	known map[outcomeKey]*outcome
+	order []outcomeKey // oldest first; without those that are not done
+	bytes int
+}
+
+type outcomeKey struct {
+	session  room.Session
+	room, id string
+}
+
+// outcome is what became of one message. What is not done has no result yet.
+type outcome struct {
+	sum    uint64        // of what was sent
+	done   chan struct{} // closed when the rest is known, or the outcome forgotten
+	result message.Raw
+	cursor string
+	at     time.Time // zero: not done
+}
+
+// mostOutcomes is how many bytes the outcomes of a hub may take.
+const mostOutcomes = 16 << 20
+
+func (k *outcomeKey) cost(o *outcome) int { return 400 + len(k.room) + len(k.id) + len(o.result.Data) }
+
+// begin returns what is known of a message that came before in the last window,
+// or notes it as begun and returns nil; then finish or abandon follows.
+func (o *outcomes) begin(k outcomeKey, sum uint64, window time.Duration) *outcome {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v := o.known[k]
+	if v != nil && (v.at.IsZero() || time.Since(v.at) <= window) {
+		return v
+	}
+	if v != nil {
+		o.remove(k)
+	}
+	if o.known == nil {
+		o.known = map[outcomeKey]*outcome{}
+	}
+	o.known[k] = &outcome{sum: sum, done: make(chan struct{})}
+	return nil
+}
+
+// finish notes what became of a message.
+func (o *outcomes) finish(k outcomeKey, result message.Raw, cursor string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v := o.known[k]
+	v.result, v.cursor, v.at = result, cursor, time.Now()
+	close(v.done)
+	o.order = append(o.order, k)
+	o.bytes += k.cost(v)
+	for o.bytes > mostOutcomes && len(o.order) > 1 {
+		o.remove(o.order[0])
+	}
+}
+
+// remove forgets one that is done. o.mu is held.
+func (o *outcomes) remove(k outcomeKey) {
+	o.bytes -= k.cost(o.known[k])
+	delete(o.known, k)
+	for i := range o.order {
+		if o.order[i] == k { // most likely the first
+			copy(o.order[1:i+1], o.order[:i])
+			o.order = o.order[1:]
+			return
+		}
+	}
+}
+
+// abandon forgets a message that has published nothing.
+func (o *outcomes) abandon(k outcomeKey) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.known[k].done)
+	delete(o.known, k)
+}
+
+// sumOf tells messages apart, on every node alike. It is never 0.
+func sumOf(typ string, content message.Raw) uint64 {
+	h := sha256.New()
+	kind := byte(0)
+	if content.Binary {
+		kind = 1
+	}
+	_, _ = h.Write([]byte(typ))
+	_, _ = h.Write([]byte{0, kind})
+	_, _ = h.Write(content.Data)
+	return max(binary.BigEndian.Uint64(h.Sum(nil)), 1)
+}
+
+// again answers a message that came before, and reports whether it did. If it is
+// still being handled, on another connection of the session, it waits for that.
+func (p *Peer) again(r *Request, typ []byte, in *inbound) bool {
+	window := r.match.Value().window
+	if r.ID == "" || window == 0 {
+		return false
+	}
+	r.published.sum = sumOf(string(typ), in.content)
+	for {
+		key := outcomeKey{p.Session(), r.Room.Name(), r.ID}
+		o := p.hub.history.outcomes.begin(key, r.published.sum, window)
+		switch {
+		case o == nil:
+			r.published.begun = &key
+			return false
+		case o.sum != r.published.sum:
+			p.answer(in, message.Errorf(message.Conflict, "the id was used for another message"))
+			return true
+		}
+		p.readOn()
+		select {
+		case <-o.done:
+		case <-p.ctx.Done():
+			return true
+		}
+		if !o.at.IsZero() {
+			_ = p.conn.Write(acknowledge(r.Room.Name(), r.ID, o.cursor, o.result, message.Disconnect))
+			return true
+		}
+	}
+}
+
+// settled notes how the handling of a message ended, whatever way.
+func (p *Peer) settled(r *Request, content message.Raw, published bool) {
+	k := r.published.begun
+	if k == nil {
+		return
+	}
+	if r.published.begun = nil; published {
+		p.hub.history.outcomes.finish(*k, content, r.published.receipt.Cursor)
+	} else {
+		p.hub.history.outcomes.abandon(*k)
+	}
+}
