@@ -43,9 +43,8 @@ type Unread struct {
 // Inbox is a recoverable room for each user, which the user's clients join. What
 // is sent to it while the user is away is there on return, once and in order.
 type Inbox struct {
-	scope  *Scope
-	prefix string
-	suffix string
+	scope                    *Scope
+	prefix, variable, suffix string
 }
 
 // NewInbox declares the inboxes: the rooms of a pattern with one variable, as
@@ -58,51 +57,102 @@ func NewInbox(h *Hub, pattern string, d room.Recoverable) *Inbox {
 	if !ok || !closed || strings.Contains(suffix, "{") {
 		panic(fmt.Sprintf("hub: NewInbox(%q): the pattern has one variable, the user, as in \"inbox/{user}\"", pattern))
 	}
-	b := &Inbox{prefix: prefix, suffix: suffix}
+	b := &Inbox{prefix: prefix, variable: strings.TrimSuffix(name, "..."), suffix: suffix}
 	b.scope = h.Rooms(pattern, &Rule{Delivery: d, Join: func(_ context.Context, r *Request) (any, error) {
-		if user := r.Peer.User(); user == "" || r.Var(strings.TrimSuffix(name, "...")) != user {
+		if user := r.Peer.User(); user == "" || r.Var(b.variable) != user {
 			return nil, message.Errorf(message.Denied, "this is the inbox of somebody else")
 		}
 		return nil, nil
 	}})
-	On(b.scope, InboxRead, func(ctx context.Context, r *Request, m ReadMark) error {
-		return r.All(ctx, InboxRead.New(m))
-	})
+	On(b.scope, InboxRead, b.read)
 	Reply(b.scope, InboxUnread, func(ctx context.Context, r *Request, _ struct{}) (Unread, error) {
 		return b.Unread(ctx, r.Peer.User())
 	})
 	return b
 }
 
-// Room returns a user's inbox.
-func (b *Inbox) Room(user string) *room.Room { return b.scope.hub.Room(b.prefix + user + b.suffix) }
+// read publishes a mark, unless everything up to there was read before.
+func (b *Inbox) read(ctx context.Context, r *Request, m ReadMark) error {
+	at, _ := engine.ParsePosition(m.Cursor) // Validate has seen to it
+	newest, err := r.Room.History(ctx, "", 1)
+	if err != nil {
+		return err
+	}
+	var head engine.Position
+	for _, e := range newest.Messages {
+		head, _ = engine.ParsePosition(e.Cursor)
+	}
+	if at.Epoch != head.Epoch || at.Offset > head.Offset {
+		return &message.Error{Code: message.Invalid, Message: "this cursor is not one of the inbox", Field: "content.cursor"}
+	}
+	u, err := b.Unread(ctx, r.Peer.User())
+	if err != nil {
+		return err
+	}
+	if before, _ := engine.ParsePosition(u.Cursor); before.Epoch == at.Epoch && before.Offset >= at.Offset {
+		return nil
+	}
+	return r.All(ctx, InboxRead.New(m))
+}
+
+// Room returns a user's inbox. A user whom the pattern cannot name, as one with a
+// slash where it says {user}, has none: it is a room that nobody can be in.
+func (b *Inbox) Room(user string) *room.Room {
+	if !b.has(user) {
+		return b.scope.hub.Room("")
+	}
+	return b.scope.hub.Room(b.prefix + user + b.suffix)
+}
+
+// has reports whether the pattern can name a user.
+func (b *Inbox) has(user string) bool {
+	m := b.scope.hub.patterns.Match(b.prefix + user + b.suffix)
+	return user != "" && m.Found() && m.Value() == b.scope && m.Var(b.variable) == user
+}
+
+func (b *Inbox) check(user string) error {
+	if !b.has(user) {
+		return &message.Error{Code: message.Invalid, Message: fmt.Sprintf("no inbox of the pattern %q is that of the user %q", b.scope.pattern, user), Field: "user"}
+	}
+	return nil
+}
 
 // Send stores e in a user's inbox, connected or not. The error is that of
-// room.Room.Publish.
+// room.Room.Publish, or Invalid for a user whom the pattern cannot name.
 func (b *Inbox) Send(ctx context.Context, user string, e message.Envelope) (room.Receipt, error) {
+	if err := b.check(user); err != nil {
+		return room.Receipt{}, err
+	}
 	return b.Room(user).Publish(ctx, e)
 }
 
-// Unread counts what is kept and was not read. The error is that of
-// room.Room.History.
+// Unread counts what is kept and was not read, up to the highest of the marks. The
+// error is that of room.Room.History, or Invalid as that of Send.
 func (b *Inbox) Unread(ctx context.Context, user string) (Unread, error) {
+	if err := b.check(user); err != nil {
+		return Unread{}, err
+	}
 	var u Unread
 	var read engine.Position
-	var all []engine.Position // newest first
-	for before, more := "", true; more && u.Cursor == ""; {
+	var all []engine.Position
+	for before, more := "", true; more; {
 		page, err := b.Room(user).History(ctx, before, 0)
 		if err != nil {
 			return Unread{}, err
 		}
-		for i := len(page.Messages) - 1; i >= 0; i-- {
+		for i := range page.Messages {
 			m := &page.Messages[i]
-			var mark ReadMark
+			at, _ := engine.ParsePosition(m.Cursor)
 			if m.Type != string(InboxRead) {
-				at, _ := engine.ParsePosition(m.Cursor)
 				all = append(all, at)
-			} else if m.Content.Decode(nil, &mark) == nil && u.Cursor == "" {
-				u.Cursor = mark.Cursor
-				read, _ = engine.ParsePosition(mark.Cursor)
+				continue
+			}
+			var mark ReadMark
+			if m.Content.Decode(nil, &mark) != nil {
+				continue
+			}
+			if p, _ := engine.ParsePosition(mark.Cursor); p.Epoch == at.Epoch && p.Offset > read.Offset {
+				read, u.Cursor = p, mark.Cursor
 			}
 		}
 		if more = page.More; more {
@@ -110,7 +160,7 @@ func (b *Inbox) Unread(ctx context.Context, user string) (Unread, error) {
 		}
 	}
 	for _, at := range all {
-		if at.Epoch != read.Epoch || at.Offset > read.Offset {
+		if at.Offset > read.Offset {
 			u.Count++
 		}
 	}

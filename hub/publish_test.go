@@ -2,8 +2,12 @@ package hub_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
@@ -66,6 +70,140 @@ func TestPublishFails(t *testing.T) {
 		_, err := c.Request("log/1", say.New(text{"mine"}))
 		wantCode(t, err, message.Denied)
 		hubtest.Expect(other, say)
+		c.ExpectNone()
+		shutDown(t, h)
+	})
+}
+
+// TestSameIDElsewhere: a message that comes again while it is still handled, on
+// another connection of its session, is handled once; another message with its id
+// is refused, though what became of the first is not known here.
+func TestSameIDElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		rooms := h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}})
+		var runs atomic.Int32
+		finish := make(chan struct{})
+		hub.Reply(rooms, message.Call[text, int]("say"), func(ctx context.Context, r *hub.Request, in text) (int, error) {
+			n := runs.Add(1)
+			err := r.Others(ctx, say.New(in))
+			<-finish
+			return int(n), err
+		})
+		secret := strings.Repeat("s", 26)
+		var clients []*hubtest.Client
+		for range 2 {
+			c := hubtest.Dial(t, h)
+			if _, err := c.Request("", message.New("auth", map[string]string{"session": secret})); err != nil {
+				t.Fatal(err)
+			}
+			c.Join("log/1", nil)
+			clients = append(clients, c)
+			synctest.Wait()
+		}
+		e := say.New(text{"once"})
+		e.ID = "m"
+		clients[0].Send("log/1", e)
+		synctest.Wait()
+		clients[1].ExpectType("say")
+		clients[1].Send("log/1", e)
+		other := say.New(text{"another"})
+		other.ID = "m"
+		synctest.Wait()
+		close(finish)
+		var cursors []string
+		for _, c := range clients {
+			ack := c.ExpectType("ack")
+			cursors = append(cursors, ack.Cursor)
+			if ack.ID != "m" || string(ack.Content.Data) != "1" || ack.Cursor == "" {
+				t.Errorf("answered %+v", ack)
+			}
+		}
+		if runs.Load() != 1 || cursors[0] != cursors[1] {
+			t.Errorf("%d runs, cursors %v", runs.Load(), cursors)
+		}
+		clients[1].Send("log/1", other)
+		if e := clients[1].ExpectType("error"); !strings.Contains(string(e.Content.Data), "conflict") {
+			t.Errorf("another message with the id: %s", e.Content.Data)
+		}
+		page, err := h.Room("log/1").History(t.Context(), "", 0)
+		if err != nil || len(page.Messages) != 1 {
+			t.Errorf("%d messages are kept, %v", len(page.Messages), err)
+		}
+		shutDown(t, h)
+	})
+}
+
+// TestSessionOfWhoWasJoined: an application may put a client into rooms before it
+// has said who it was.
+func TestSessionOfWhoWasJoined(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &hub.Options{Connect: func(ctx context.Context, p *hub.Peer) {
+			if err := p.Join(ctx, "log/1", nil); err != nil {
+				t.Error(err)
+			}
+		}})
+		hub.On(h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}}), say, toOthers)
+		secret := strings.Repeat("s", 26)
+		e := say.New(text{"once"})
+		e.ID = "m"
+		for i := range 2 {
+			c := hubtest.Dial(t, h)
+			if _, err := c.Request("", message.New("auth", map[string]string{"session": secret})); err != nil {
+				t.Fatal(err)
+			}
+			c.Send("log/1", e)
+			if ack := c.ExpectType("ack"); ack.ID != "m" || ack.Cursor == "" {
+				t.Errorf("%d: answered %+v", i, ack)
+			}
+			c.Cut()
+			synctest.Wait()
+		}
+		page, err := h.Room("log/1").History(t.Context(), "", 0)
+		if err != nil || len(page.Messages) != 1 {
+			t.Errorf("%d messages are kept, %v", len(page.Messages), err)
+		}
+		shutDown(t, h)
+	})
+}
+
+// TestBehindAndPublishing: who is behind is answered once, when its message's turn
+// comes, and with the result.
+func TestBehindAndPublishing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		rooms := h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{Bytes: 100 << 20, Keep: 10_000}})
+		hub.Reply(rooms, message.Call[text, int]("say"), func(ctx context.Context, r *hub.Request, in text) (int, error) {
+			return 7, r.Others(ctx, say.New(in))
+		})
+		c := hubtest.Dial(t, h)
+		c.Join("log/1", nil)
+		c.Freeze(true)
+		const flood = 100
+		for i := range flood {
+			if err := h.Room("log/1").Broadcast(t.Context(), note.New(fmt.Sprint(i)+strings.Repeat("x", 30_000))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 3 {
+			e := say.New(text{fmt.Sprint("mine", i)})
+			e.ID = fmt.Sprint("m", i)
+			c.Send("log/1", e)
+		}
+		<-time.After(10 * time.Second)
+		c.Freeze(false)
+		for i := range flood {
+			if got := hubtest.Expect(c, note); !strings.HasPrefix(got, fmt.Sprint(i)+"x") {
+				t.Fatalf("message %d is %.10s", i, got)
+			}
+		}
+		for i := range 3 {
+			ack := c.ExpectType("ack")
+			if ack.ID != fmt.Sprint("m", i) || ack.Cursor == "" || string(ack.Content.Data) != "7" {
+				t.Errorf("answer %d is %+v", i, ack)
+			}
+		}
+		<-time.After(10 * time.Second)
 		c.ExpectNone()
 		shutDown(t, h)
 	})

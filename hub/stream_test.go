@@ -64,6 +64,28 @@ func TestStreamWaitsForItsClient(t *testing.T) {
 	})
 }
 
+// TestStreamEndedAtOnce: the message right behind the question may end the stream.
+func TestStreamEndedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var made atomic.Int64
+		ended := make(chan error, 20)
+		h := newHub(t, nil)
+		hub.Stream(h, feed, endless(&made, ended))
+		c := hubtest.Dial(t, h)
+		for i := range 20 { // more than may be open at a time
+			question := feed.New(0)
+			question.ID = fmt.Sprint("s", i)
+			end := message.New("leave", map[string]string{"stream": question.ID})
+			c.Send("", question)
+			c.Send("", end)
+			if ack := c.ExpectType("ack"); ack.ID != question.ID {
+				t.Fatalf("answered %+v", ack)
+			}
+			<-ended
+		}
+	})
+}
+
 // TestStreamLimit: the ninth stream is refused, and the connection goes on.
 func TestStreamLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

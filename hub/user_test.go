@@ -3,11 +3,13 @@ package hub_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hubbub-go/hubbub/engine"
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
@@ -106,8 +108,29 @@ func TestInbox(t *testing.T) {
 			}
 		}
 		unread(hub.Unread{Count: 1, Cursor: cursors[1]})
-		_, err = phone.Request("inbox/ana", hub.InboxRead.New(hub.ReadMark{Cursor: "garbage"}))
-		wantCode(t, err, message.Invalid)
+		phone.Send("inbox/ana", hub.InboxRead.New(hub.ReadMark{Cursor: cursors[0]})) // late: it was read before
+		unread(hub.Unread{Count: 1, Cursor: cursors[1]})
+		laptop.ExpectNone()
+		ahead, _ := engine.ParsePosition(cursors[2])
+		ahead.Offset += 100
+		foreign := ahead
+		foreign.Epoch++
+		for _, bad := range []string{"garbage", ahead.String(), foreign.String()} {
+			_, err = phone.Request("inbox/ana", hub.InboxRead.New(hub.ReadMark{Cursor: bad}))
+			wantCode(t, err, message.Invalid)
+		}
+		for i := range 150 { // more than a page
+			if _, err := inbox.Send(t.Context(), "ana", note.New(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		unread(hub.Unread{Count: 151, Cursor: cursors[1]})
+		for _, nobody := range []string{"", "a/b"} {
+			_, err = inbox.Send(t.Context(), nobody, note.New("lost"))
+			wantCode(t, err, message.Invalid)
+			_, err = inbox.Unread(t.Context(), nobody)
+			wantCode(t, err, message.Invalid)
+		}
 		if err := h.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}

@@ -314,6 +314,15 @@ func TestHistory(t *testing.T) {
 	if want := "5 6 7 8 9|10 11 12 13 14 15 16 17 18 19|20 21 22 23 24 25 26 27 28 29"; strings.Join(got, "|") != want {
 		t.Errorf("pages %q, want %q", strings.Join(got, "|"), want)
 	}
+	empty := &reader{id: "empty"}
+	join(t, m.Get("empty"), empty, nil, room.Ack("join"))
+	empty.take()
+	for _, r := range []*room.Room{m.Get("empty"), r} { // the cursor before everything
+		if p, err := r.History(t.Context(), empty.cursor, 10); err != nil || len(p.Messages) != 0 || p.More {
+			t.Errorf("before everything: %+v, %v", p, err)
+		}
+	}
+	m.Get("empty").Leave(empty)
 	for _, cursor := range []string{"garbage", engine.Position{Epoch: 1, Offset: 2}.String()} {
 		if _, err := r.History(t.Context(), cursor, 1); err == nil {
 			t.Errorf("a page before %s", cursor)

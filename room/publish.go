@@ -57,7 +57,7 @@ func (r *Room) Publish(ctx context.Context, e message.Envelope, opts ...Broadcas
 	if err != nil {
 		return Receipt{}, err
 	}
-	rec, err := r.record(f, opts)
+	rec, err := r.record(f, e.From, opts)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -72,7 +72,7 @@ func (r *Room) Publish(ctx context.Context, e message.Envelope, opts ...Broadcas
 }
 
 // record is what the log gets.
-func (r *Room) record(f *message.Frame, opts []BroadcastOption) (engine.Record, error) {
+func (r *Room) record(f *message.Frame, from string, opts []BroadcastOption) (engine.Record, error) {
 	rec := record{binary: f.Binary(), payload: f.Payload()}
 	var out engine.Record
 	for _, o := range opts {
@@ -87,7 +87,9 @@ func (r *Room) record(f *message.Frame, opts []BroadcastOption) (engine.Record, 
 			if len(o.once.id) > 255 {
 				return out, &message.Error{Code: message.Invalid, Message: "an id has at most 255 bytes", Field: "id"}
 			}
-			rec.sender, rec.sum = o.once.session, o.once.sum
+			if rec.sender, rec.sum = o.once.session, o.once.sum; len(from) < 256 {
+				rec.from = from
+			}
 			if o.once.n == 0 {
 				rec.id = o.once.id
 			}
@@ -97,9 +99,7 @@ func (r *Room) record(f *message.Frame, opts []BroadcastOption) (engine.Record, 
 	for _, id := range left(opts) {
 		switch s := r.sessionOf(id); {
 		case s == rec.sender && s != (Session{}):
-			if rec.skip = true; len(id) < 256 {
-				rec.from = id
-			}
+			rec.skip = true
 		case !slices.Contains(rec.except, s):
 			rec.except = append(rec.except, s)
 		}
