@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hubbub-go/hubbub/engine"
+	"github.com/hubbub-go/hubbub/engine/memory"
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
@@ -205,6 +207,75 @@ func TestBehindAndPublishing(t *testing.T) {
 		}
 		<-time.After(10 * time.Second)
 		c.ExpectNone()
+		shutDown(t, h)
+	})
+}
+
+// tardy is an engine that shows what is stored some time later.
+type tardy struct{ *memory.Engine }
+
+func (e tardy) Start(ctx context.Context, node string, classes []engine.Class, sink engine.Sink) error {
+	return e.Engine.Start(ctx, node, classes, tardySink{sink})
+}
+
+type tardySink struct{ engine.Sink }
+
+func (s tardySink) Entry(t engine.Topic, e engine.Entry) {
+	time.AfterFunc(3*time.Second, func() { s.Sink.Entry(t, e) })
+}
+
+// TestLateEngine: who publishes waits a second for its message's turn, is then
+// answered without a cursor, and not again when the turn comes.
+func TestLateEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &hub.Options{Engine: tardy{memory.New(nil)}})
+		hub.On(h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}}), say, toOthers)
+		c, other := hubtest.Dial(t, h), hubtest.Dial(t, h)
+		c.Join("log/1", nil)
+		other.Join("log/1", nil)
+		<-time.After(2 * time.Second) // the feed has looked at the log, and will not soon
+		start := time.Now()
+		for i, leaves := range []bool{false, true} {
+			e := say.New(text{"mine"})
+			e.ID = fmt.Sprint("m", i)
+			c.Send("log/1", e)
+			if leaves {
+				c.Send("log/1", message.New("leave", nil))
+			}
+			if ack := c.ExpectType("ack"); ack.ID != e.ID || ack.Cursor != "" {
+				t.Errorf("answered %+v", ack)
+			}
+			if waited := time.Since(start); waited != time.Second {
+				t.Errorf("%d: answered after %v", i, waited)
+			}
+		}
+		for range 2 {
+			hubtest.Expect(other, say)
+		}
+		<-time.After(5 * time.Second)
+		c.ExpectNone()
+		shutDown(t, h)
+	})
+}
+
+// TestWindow: an id is remembered for as long as the room says, and not longer.
+func TestWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		hub.On(h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{Dedupe: 10 * time.Second}}), say, toOthers)
+		c := hubtest.Dial(t, h)
+		c.Join("log/1", nil)
+		e := say.New(text{"mine"})
+		e.ID = "m"
+		var cursors []string
+		for _, pause := range []time.Duration{0, 9 * time.Second, 2 * time.Second} {
+			<-time.After(pause)
+			c.Send("log/1", e)
+			cursors = append(cursors, c.ExpectType("ack").Cursor)
+		}
+		if cursors[0] != cursors[1] || cursors[1] == cursors[2] {
+			t.Errorf("after 0, 9 and 11 seconds: %v", cursors)
+		}
 		shutDown(t, h)
 	})
 }

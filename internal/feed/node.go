@@ -11,6 +11,10 @@ import (
 	"github.com/hubbub-go/hubbub/engine"
 )
 
+// manyFeeds is how many feeds there may be before those without users end at once:
+// clients that come and go must not make them pile up.
+const manyFeeds = 10_000
+
 // DefaultRings is Options.Rings by default, in bytes.
 const DefaultRings = 64 << 20
 
@@ -203,8 +207,12 @@ func (n *Node) Release(f *Feed) {
 	if f.life.users--; f.life.users > 0 || n.closed {
 		return
 	}
+	linger := n.opts.Linger
+	if len(n.feeds) > manyFeeds {
+		linger = time.Millisecond
+	}
 	var timer *time.Timer
-	timer = time.AfterFunc(n.opts.Linger, func() { n.expire(f, timer) })
+	timer = time.AfterFunc(linger, func() { n.expire(f, timer) })
 	f.life.linger = timer
 }
 
