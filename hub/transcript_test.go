@@ -170,7 +170,11 @@ func (p *player) do(line string) {
 		p.clients[name] = c
 		p.order = append(p.order, c)
 	case verb == "cuts":
+		there := p.hub.Stats().Peers
 		c.cut()
+		for p.hub.Stats().Peers == there { // the hub has to notice
+			<-time.After(time.Millisecond)
+		}
 	case verb == ">":
 		p.send(c, what)
 	default:
