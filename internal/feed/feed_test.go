@@ -279,7 +279,9 @@ func TestResume(t *testing.T) {
 			t.Errorf("with another epoch: %s", got)
 		}
 		network.Truncate(room, 2)
+		r.block = make(chan struct{}) // or the log may be read between two of them
 		r.put(t, 3)
+		close(r.block)
 		synctest.Wait()
 		if got := resume(t, f, at[7]); got != "[regress]" {
 			t.Errorf("after the log lost its tail: %s", got)
