@@ -2,6 +2,7 @@ package hubtest
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -16,7 +17,8 @@ const (
 	// and was told that nothing is missing.
 	Missing Rule = "missing"
 	// Duplicate: a member got a message twice. After a fresh Join it may get
-	// again what it got before, as rooms may replay their last messages. With
+	// again what it got before, as rooms may replay their last messages, and after
+	// a gap what was published again because the room had Lost it. With
 	// AtMostOnce it may get a message as often as that was published.
 	Duplicate Rule = "duplicate"
 	// Reordered: the members saw messages in orders that do not fit together, or
@@ -28,8 +30,8 @@ const (
 	Invented Rule = "invented"
 	// Outside: a member saw a message before it came or after it left.
 	Outside Rule = "outside"
-	// Conflicting: a message has two cursors, or a cursor two messages, or an id
-	// two bodies.
+	// Conflicting: a message has two cursors, which it may have if the room Lost
+	// it in between, or a cursor two messages, or an id two bodies.
 	Conflicting Rule = "conflicting"
 )
 
@@ -79,6 +81,7 @@ type roomJournal struct {
 	ids      map[[2]string]*entry
 	views    []*view
 	now      map[string]*view // the latest of each member
+	losses   []int            // events
 	recorded []*Violation     // what was wrong at once
 }
 
@@ -87,8 +90,8 @@ type entry struct {
 	body, member, id string
 	first, last      int // attempts
 	attempts         int
-	acked            int // 0: not
-	cursor           string
+	acked            int      // 0: not
+	cursors          []string // more than one: it was stored, lost and stored again
 	seen             bool
 }
 
@@ -97,19 +100,20 @@ type view struct {
 	member   string
 	segments []*segment // of which none has a hole
 	here     bool
-	index    map[string]int // where a body stands among all sights
 	sights   []sight
+	index    map[string]int // where a copy is first among the sights; made by Check
 }
 
 type segment struct {
-	start  int
-	bodies []string
+	start int
+	from  int // its first sight
+	to    int // behind its last one; set by Check
 }
 
 // sight is a message that a member got.
 type sight struct {
-	body string
-	at   int
+	body, cursor string
+	at           int
 }
 
 // room returns the room and the number of a new event. j.mu is held.
@@ -168,15 +172,40 @@ func (j *Journal) Ack(room, member, id, cursor string) {
 	r.place(e, member, cursor, now)
 }
 
-// place notes the cursor of a message, if there is one.
+// place notes the cursor of a message, if there is one. It gets a further one for
+// each time that the room has lost it.
 func (r *roomJournal) place(e *entry, member, cursor string, now int) {
-	switch {
-	case cursor == "" || e.cursor == cursor:
-	case e.cursor == "":
-		e.cursor = cursor
+	switch n := len(e.cursors); {
+	case cursor == "" || slices.Contains(e.cursors, cursor):
+	case n <= r.lost(e):
+		e.cursors = append(e.cursors, cursor)
 	default:
-		r.violated(Conflicting, member, e.body, "event %d gives it the cursor %q, but it has %q", now, cursor, e.cursor)
+		r.violated(Conflicting, member, e.body, "event %d gives it the cursor %q, but it has %q", now, cursor, e.cursors[n-1])
 	}
+}
+
+// lost counts how often the room may have lost e.
+func (r *roomJournal) lost(e *entry) (n int) {
+	for _, at := range r.losses {
+		if at > e.first {
+			n++
+		}
+	}
+	return n
+}
+
+// Lost records that the server has forgotten the history of a room, and with it
+// what it had recognised messages by that are sent again: after the old server has
+// ended, before the new one begins. What was published before may be missing from
+// then on, and may be published again, at another cursor. No member is excused by
+// that alone: each has to be told of a gap, and order and uniqueness hold on each
+// side of it. What members see in such a room needs cursors, by which the sides
+// are told apart.
+func (j *Journal) Lost(room string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r, now := j.room(room)
+	r.losses = append(r.losses, now)
 }
 
 // Join records that a member has joined afresh, with nothing to continue.
@@ -188,7 +217,7 @@ func (j *Journal) Join(room, member string) {
 }
 
 func (r *roomJournal) join(member string, now int) {
-	v := &view{member: member, here: true, segments: []*segment{{start: now}}, index: map[string]int{}}
+	v := &view{member: member, here: true, segments: []*segment{{start: now}}}
 	r.views = append(r.views, v)
 	r.now[member] = v
 }
@@ -205,7 +234,7 @@ func (j *Journal) Resume(room, member string, recovered bool) {
 		r.join(member, now)
 		return
 	case !recovered:
-		v.segments = append(v.segments, &segment{start: now})
+		v.segments = append(v.segments, &segment{start: now, from: len(v.sights)})
 	}
 	v.here = true
 }
@@ -243,10 +272,5 @@ func (j *Journal) See(room, member, body, cursor string) {
 	}
 	e.seen = true
 	r.place(e, member, cursor, now)
-	v.sights = append(v.sights, sight{body, now})
-	if _, twice := v.index[body]; !twice {
-		v.index[body] = len(v.sights) - 1
-		last := v.segments[len(v.segments)-1]
-		last.bodies = append(last.bodies, body)
-	}
+	v.sights = append(v.sights, sight{body, cursor, now})
 }

@@ -15,9 +15,14 @@ import (
 
 // story is a journal written in short: a word each for what happened, as
 // "bob:join", "ana!m1" (publishes), "ana+m1@c1" (gets the ack, with a cursor),
-// "bob=m1@c1" (sees), "bob:gap", "bob:resumed", "bob:lost", "bob:leave".
+// "bob=m1@c1" (sees), "bob:gap", "bob:resumed", "bob:lost", "bob:leave"; and
+// "LOST" for a server that forgets.
 func story(j *hubtest.Journal, words string) {
 	for word := range strings.FieldsSeq(words) {
+		if word == "LOST" {
+			j.Lost("r")
+			continue
+		}
 		i := strings.IndexAny(word, ":!+=")
 		who, what := word[:i], word[i+1:]
 		body, cursor, _ := strings.Cut(what, "@")
@@ -87,6 +92,44 @@ func TestJournal(t *testing.T) {
 		{"another cursor than that of the ack", "bob:join ana!1 ana+1@c1 bob=1@c2", hubtest.Conflicting, `"c2"`},
 		{"two at one position", "ana!1 ana+1@c ana!2 ana+2@c", hubtest.Conflicting, `"2": it has the cursor "c", which "1" has too`},
 		{"one body of two", "ana!1 dan!1", hubtest.Conflicting, `event 2: the id "id of 1", or the body, stands for another message too`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var j hubtest.Journal
+			story(&j, tt.words)
+			finds(t, &j, tt.rule, tt.evidence)
+		})
+	}
+}
+
+// TestJournalOfARoomThatForgets: what the server has lost may be missing, and be
+// published again; on each side of the loss the rules hold.
+func TestJournalOfARoomThatForgets(t *testing.T) {
+	const both = "bob:join eve:join "
+	for _, tt := range []struct {
+		name, words string
+		rule        hubtest.Rule
+		evidence    string
+	}{
+		{"all were told", both + "ana!1 ana+1@a1 bob=1@a1 eve=1@a1 LOST bob:lost eve:gap ana!2 ana+2@b1 bob=2@b1 eve=2@b1", "", ""},
+		{"what was acknowledged may be missing", both + "ana!1 ana+1@a1 eve=1@a1 LOST bob:lost eve:lost", "", ""},
+		{"published again, as the ack was lost", both + "ana!1 bob=1@a1 eve=1@a1 LOST bob:lost eve:lost ana!1 ana+1@b1 bob=1@b1 eve=1@b1", "", ""},
+		{"published again by a client that does not tell", both + "ana!1 ana!2 bob=1@a1 bob=2@a2 LOST bob:lost eve:lost ana+1@b1 bob=1@b1 eve=1@b1 ana+2@b2 bob=2@b2 eve=2@b2", "", ""},
+		{"what is published again comes later than what was not", both + "ana!1 ana!2 dan!3 bob=1@a1 bob=2@a2 bob=3@a3 LOST bob:lost eve:lost dan+3@b1 ana+1@b2 ana+2@b3 eve=3@b1 bob=3@b1 eve=1@b2 bob=1@b2 eve=2@b3 bob=2@b3", "", ""},
+		{"told long after, of what the old server said", both + "ana!1 LOST ana+1@b1 eve:lost eve=1@b1 bob=1@a1 bob:lost bob=1@b1", "", ""},
+		{"lost twice", both + "ana!1 bob=1@a1 LOST bob:lost bob=1@b1 LOST bob:lost eve:lost ana+1@c1 bob=1@c1 eve=1@c1", "", ""},
+
+		{"nobody was told", both + "ana!1 ana+1@a1 bob=1@a1 LOST", hubtest.Missing, `member "eve", message "1"`},
+		{"one was not told, and sees it twice", both + "ana!1 bob=1@a1 LOST eve:lost ana!1 ana+1@b1 bob=1@b1 eve=1@b1", hubtest.Duplicate, `member "bob", message "1": the member saw it at "a1" (event 4) and at "b1" (event 9), and was told of no gap in between`},
+		{"twice on one side", both + "ana!1 bob=1@a1 LOST bob:lost eve:lost ana+1@b1 bob=1@b1 eve=1@b1 bob=1@b1", hubtest.Duplicate, `member "bob", message "1": the member saw it 2 times`},
+		{"twice, across a loss that kept it", both + "ana!1 ana+1@a1 bob=1@a1 eve=1@a1 LOST bob:lost eve:lost bob=1@a1", hubtest.Duplicate, `member "bob", message "1"`},
+		{"stored twice before the loss", both + "ana!1 bob=1@a1 eve=1@a1 ana+1@a2 LOST", hubtest.Conflicting, `the cursor "a2", but it has "a1"`},
+		{"stored twice, published after the loss", both + "LOST bob:lost eve:lost ana!1 bob=1@b1 eve=1@b1 ana+1@b2", hubtest.Conflicting, `the cursor "b2", but it has "b1"`},
+		{"stored three times, lost once", both + "ana!1 bob=1@a1 eve=1@a1 LOST bob:lost eve:lost bob=1@b1 eve=1@b1 ana+1@b2", hubtest.Conflicting, `"b2"`},
+		{"missing after the loss", both + "LOST bob:lost eve:lost ana!1 ana+1@b1 eve=1@b1", hubtest.Missing, `member "bob", message "1"`},
+		{"missing before the loss, between others", both + "ana!1 ana+1@a1 ana!2 ana+2@a2 ana!3 ana+3@a3 bob=1@a1 bob=3@a3 LOST bob:lost eve:lost", hubtest.Missing, `member "bob", message "2"`},
+		{"missing of what was published again", both + "ana!1 ana!2 ana!3 bob=1@a1 bob=2@a2 bob=3@a3 LOST bob:lost eve:lost ana+1@b1 ana+2@b2 ana+3@b3 bob=1@b1 bob=3@b3 eve=1@b1 eve=2@b2 eve=3@b3", hubtest.Missing, `member "bob", message "2": "eve" saw it after "1", which the member saw`},
+		{"out of order after the loss", both + "ana!1 ana!2 LOST bob:lost eve:lost ana+2@b1 ana+1@b2 bob=2@b1 bob=1@b2 eve=2@b1 eve=1@b2", hubtest.Reordered, `"ana" published it`},
+		{"two orders after the loss", both + "ana!1 dan!2 bob=1@a1 bob=2@a2 LOST bob:lost eve:lost bob=1@b1 bob=2@b2 eve=2@b2 eve=1@b1", hubtest.Reordered, `"bob" saw "1" before "2" (event 11), but "eve" saw "2" before "1"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var j hubtest.Journal
