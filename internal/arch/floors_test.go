@@ -23,7 +23,7 @@ var floors = [][]string{
 	{"hub"},
 	{"middleware", "hubtest"},
 	{"examples/*"},
-	{"internal/arch", "internal/e2e", "docs"}, // tests only
+	{"internal/arch", "internal/e2e", "internal/proof", "docs"}, // tests only
 }
 
 // externals lists which packages may import which other modules.

@@ -1,0 +1,239 @@
+package proof_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hubbub-go/hubbub/client"
+	"github.com/hubbub-go/hubbub/hub"
+	"github.com/hubbub-go/hubbub/hubtest"
+)
+
+const (
+	members = 20
+	sayings = 5 // of each member, and one more in the end
+	groups  = 8 // of schedules, that run at the same time
+)
+
+// TestSchedules lets 20 clients talk in a room with history while their
+// connections and the server fail, 1,000 times in different ways, each made from
+// its seed. Every message is acknowledged; who is told of no gap sees each one
+// exactly once, and all see them in one order. A server that loses its history
+// tells everybody of a gap, one that keeps it nobody.
+func TestSchedules(t *testing.T) {
+	seeds := uint64(1000)
+	switch {
+	case testing.Short():
+		seeds = 50
+	case race:
+		seeds = 200 // they take ten times as long
+	}
+	for group := range uint64(groups) {
+		t.Run(fmt.Sprintf("group %d", group), func(t *testing.T) {
+			t.Parallel()
+			for seed := group + 1; seed <= seeds && !t.Failed(); seed += groups {
+				synctest.Test(t, func(t *testing.T) { newPlay(t, seed).run() })
+			}
+		})
+	}
+}
+
+// play is one schedule.
+type play struct {
+	*testing.T
+	seed     uint64
+	server   *server
+	schedule hubtest.Schedule
+	drainAt  time.Duration // 0: never
+	length   time.Duration
+	journal  hubtest.Journal
+	members  []*member
+	turn     chan struct{} // of 1: taken while the server restarts
+	lost     []time.Time   // when the history was
+}
+
+// newPlay decides everything about a schedule from its seed.
+func newPlay(t *testing.T, seed uint64) *play {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	p := &play{T: t, seed: seed, turn: make(chan struct{}, 1), length: 8 * time.Second}
+	if rnd.IntN(4) == 0 {
+		p.length = 5 * time.Minute // time enough to miss signs of life
+	}
+	p.schedule = hubtest.NewSchedule(seed, p.length, hubtest.Cut, hubtest.End, hubtest.HalfOpen, hubtest.Stall,
+		hubtest.Delay, hubtest.Refuse, hubtest.Overlap, hubtest.Restart)
+	if rnd.IntN(2) == 0 {
+		p.drainAt = time.Duration(rnd.Int64N(int64(p.length)))
+	}
+	p.server = newServer(t, rnd.IntN(2) == 0, hub.Options{DrainTime: time.Second})
+	p.server.echo = rnd.IntN(2) == 0
+	p.server.network.OnRestart = func() { p.restart((*server).crash) }
+	return p
+}
+
+// restart ends the server and starts the next one.
+func (p *play) restart(end func(*server)) {
+	p.turn <- struct{}{}
+	defer func() { <-p.turn }()
+	end(p.server)
+	if p.server.store == nil {
+		p.journal.Lost(log1)
+		p.lost = append(p.lost, time.Now())
+	}
+	p.server.start()
+}
+
+func (p *play) run() {
+	var all sync.WaitGroup
+	for i := range members {
+		m := &member{play: p, name: fmt.Sprintf("m%02d", i), rnd: rand.New(rand.NewPCG(p.seed, uint64(100+i)))}
+		p.members = append(p.members, m)
+		all.Go(m.enter)
+	}
+	all.Wait()
+	if p.Failed() {
+		return
+	}
+	for _, m := range p.members {
+		all.Go(m.talk)
+	}
+	if p.drainAt > 0 {
+		all.Go(func() {
+			<-time.After(p.drainAt)
+			p.restart((*server).drain)
+		})
+	}
+	p.server.network.Run(context.Background(), p.schedule)
+	all.Wait()
+	<-time.After(2 * time.Minute) // everybody is back
+	for _, m := range p.members {
+		m.say()
+	}
+	<-time.After(10 * time.Second)
+	p.check()
+	for _, m := range p.members {
+		all.Go(m.leave)
+	}
+	all.Wait()
+	p.server.crash()
+	if p.Failed() {
+		p.Logf("seed %d, history kept: %t, drain at %v, faults:\n%v", p.seed, p.server.store != nil, p.drainAt, p.schedule)
+	}
+}
+
+func (p *play) check() {
+	if err := p.journal.Check(); err != nil {
+		p.Errorf("seed %d: %v", p.seed, err)
+	}
+	for _, m := range p.members {
+		m.mu.Lock()
+		if m.open > 0 {
+			p.Errorf("seed %d: %s has no answer to %d messages", p.seed, m.name, m.open)
+		}
+		m.checkGaps()
+		m.mu.Unlock()
+	}
+}
+
+// member is a client in the room. Its connection is its own affair.
+type member struct {
+	*play
+	name   string
+	rnd    *rand.Rand
+	client *client.Client
+	room   *client.Room
+	said   int
+
+	mu   sync.Mutex
+	open int // not acknowledged yet
+	gaps []gap
+}
+
+type gap struct {
+	client.Gap
+	at time.Time
+}
+
+// enter joins, while all is well. Nobody says anything before all are there.
+func (m *member) enter() {
+	var err error
+	m.client, err = client.Dial(m.Context(), "ws://hub/", &client.Options{
+		Dial:    m.server.dial,
+		OnError: func(err error) { m.Errorf("seed %d: %s: %v", m.seed, m.name, err) },
+	})
+	if err != nil {
+		m.Errorf("seed %d: %v", m.seed, err)
+		return
+	}
+	m.room = m.client.Room(log1)
+	m.room.OnGap(func(g client.Gap) {
+		m.journal.Gap(log1, m.name)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.gaps = append(m.gaps, gap{g, time.Now()})
+	})
+	m.room.OnLost(func(err error) { m.Errorf("seed %d: %s is out: %v", m.seed, m.name, err) })
+	client.On(m.room, say, func(in client.Message[text]) { m.journal.See(log1, m.name, in.Content.Body, in.Cursor) })
+	if _, err := m.room.Join(m.Context(), nil); err != nil {
+		m.Errorf("seed %d: %v", m.seed, err)
+	}
+	m.journal.Join(log1, m.name)
+}
+
+func (m *member) leave() {
+	if err := m.client.Close(context.Background()); err != nil {
+		m.Errorf("seed %d: %s: %v", m.seed, m.name, err)
+	}
+}
+
+// talk says something now and then, sometimes several things at once.
+func (m *member) talk() {
+	for range sayings {
+		if m.rnd.IntN(3) > 0 {
+			<-time.After(time.Duration(m.rnd.Int64N(int64(m.length / 3))))
+		}
+		m.say()
+	}
+}
+
+// say sends a message, and again until it is acknowledged.
+func (m *member) say() {
+	m.said++
+	id := fmt.Sprint(m.said)
+	body := m.name + ": " + id
+	m.journal.Publish(log1, m.name, id, body)
+	m.mu.Lock()
+	m.open++
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	sending := client.Start(ctx, m.room, say, text{body})
+	go func() {
+		defer cancel()
+		receipt, err := sending.Wait()
+		if err != nil {
+			m.Errorf("seed %d: %s gave up %q: %v", m.seed, m.name, body, err)
+			return
+		}
+		m.journal.Ack(log1, m.name, id, receipt.Cursor)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.open--
+	}()
+}
+
+// checkGaps wants one for each history that was lost, unless the member was away
+// for several of them, and no others.
+func (m *member) checkGaps() {
+	wrong := slices.ContainsFunc(m.gaps, func(g gap) bool { return !g.Certain || g.Reason != "epoch" })
+	if wrong || len(m.gaps) > len(m.lost) {
+		m.Errorf("seed %d: %s is told of the gaps %+v, and the history was lost at %v", m.seed, m.name, m.gaps, m.lost)
+	}
+	if n := len(m.lost); n > 0 && (len(m.gaps) == 0 || m.gaps[len(m.gaps)-1].at.Before(m.lost[n-1])) {
+		m.Errorf("seed %d: %s is not told of the gap of %v, but of %+v", m.seed, m.name, m.lost[n-1], m.gaps)
+	}
+}

@@ -1,0 +1,108 @@
+package proof_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hubbub-go/hubbub/engine"
+	"github.com/hubbub-go/hubbub/engine/memory"
+	"github.com/hubbub-go/hubbub/hub"
+	"github.com/hubbub-go/hubbub/hubtest"
+	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+)
+
+type text struct {
+	Body string `json:"body"`
+}
+
+const (
+	say  message.Kind[text] = "say"
+	log1                    = "log/1"
+)
+
+// server is one that can be started anew, at the address of its network.
+type server struct {
+	t       *testing.T
+	network *hubtest.Network
+	opts    hub.Options
+	echo    bool            // publishers get their own messages, too
+	store   *memory.Network // outlives the server; nil: each one has its own
+
+	hub     *hub.Hub
+	web     *http.Server
+	serving sync.WaitGroup
+}
+
+// newServer starts a server. Where it keeps its history, that is as in a broker
+// of its own.
+func newServer(t *testing.T, keeps bool, opts hub.Options) *server {
+	s := &server{t: t, network: hubtest.NewNetwork(t), opts: opts}
+	s.opts.Log = slog.New(slog.DiscardHandler)
+	if keeps {
+		s.store = memory.NewNetwork(nil)
+		keeper := s.store.Join() // with the last node the logs would end
+		if err := keeper.Start(t.Context(), "keeper", nil, deaf{}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = keeper.Close(context.Background()) })
+	}
+	s.start()
+	return s
+}
+
+// deaf is the sink of a node without rooms.
+type deaf struct{}
+
+func (deaf) Frame(engine.Topic, []byte)         {}
+func (deaf) Entry(engine.Topic, engine.Entry)   {}
+func (deaf) Link(bool, func(engine.Topic) bool) {}
+
+func (s *server) start() {
+	opts := s.opts
+	if s.store != nil {
+		opts.Engine = s.store.Join()
+	}
+	s.hub = hub.New(&opts)
+	// Longer than anybody is away: what is sent again is recognised.
+	rule := &hub.Rule{Delivery: room.Recoverable{Dedupe: time.Hour}}
+	hub.On(s.hub.Rooms("log/{id}", rule), say, func(ctx context.Context, r *hub.Request, in text) error {
+		if s.echo {
+			return r.All(ctx, say.New(in))
+		}
+		return r.Others(ctx, say.New(in))
+	})
+	web, l := &http.Server{Handler: s.hub}, s.network.Listener()
+	s.web = web
+	s.serving.Go(func() { _ = web.Serve(l) })
+}
+
+// crash ends the server as if it were killed.
+func (s *server) crash() {
+	_ = s.web.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.hub.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		s.t.Errorf("Shutdown: %v", err)
+	}
+	s.serving.Wait()
+}
+
+// drain ends the server in good order. Its address answers until it is over.
+func (s *server) drain() {
+	if err := s.hub.Shutdown(context.Background()); err != nil {
+		s.t.Errorf("Shutdown: %v", err)
+	}
+	_ = s.web.Close()
+	s.serving.Wait()
+}
+
+func (s *server) dial(ctx context.Context) (net.Conn, error) {
+	return s.network.DialContext(ctx, "tcp", "hub:80")
+}
