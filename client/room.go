@@ -368,7 +368,9 @@ func (r *Room) gap(epoch int, gap Gap) {
 	call(r, epoch, &r.onGap, gap)
 }
 
-// joinAgain tries once more, later, on the same connection. Client.mu is held.
+// joinAgain tries once more, later, on the same connection. A join without an
+// answer may have been heard, or be so yet: leaving makes the next answer say what
+// was missed, and not that the client is there already. Client.mu is held.
 func (r *Room) joinAgain(err error) {
 	wait := againAfter + rand.N(againAfter)
 	var e *message.Error
@@ -380,6 +382,9 @@ func (r *Room) joinAgain(err error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if attempt == r.member.attempt && r.member.wanted && c.socket != nil {
+			if errors.Is(err, errNoAnswer) {
+				c.out.hurry(r.farewell(nil))
+			}
 			c.out.hurry(r.request())
 			signal(c.socket.wake)
 		}

@@ -306,6 +306,7 @@ func TestNotLetInAgain(t *testing.T) {
 		if d := time.Since(began); d < time.Second || d > 2*time.Second {
 			t.Errorf("again after %v", d)
 		}
+		p.ack(p.expect("leave"), "", "") // it may yet be heard
 		w = p.expect("join")
 		p.refuse(w, `{"code":"denied"}`)
 		if got := rec.take(); !slices.Equal(got, []string{"lost: denied"}) {
@@ -455,6 +456,28 @@ func TestResume(t *testing.T) {
 		p = s.welcomed().again()
 		if got := sinceOf(p.admit(`{"members":1,"cursor":"c1","recovered":true}`)); got != "c1" {
 			t.Errorf("since %q", got)
+		}
+	})
+	bubble(t, "a join that is answered too late: left and joined anew, and told what that answer says", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		rec := watch(joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`))
+		p.say("c1", "one")
+		p.cut()
+		p = s.welcomed().again()
+		first := p.expect("join")
+		<-time.After(15 * time.Second) // the server is slow
+		p.ack(first, `{"members":1,"cursor":"d0","recovered":false,"reason":"epoch"}`, "")
+		p.say("d1", "two")
+		p.ack(p.expect("leave"), "", "")
+		if w := p.expect("join"); sinceOf(w) != "c1" {
+			t.Errorf("joined since %q", sinceOf(w))
+		} else {
+			p.ack(w, `{"members":1,"cursor":"d1","recovered":false,"reason":"epoch"}`, "")
+		}
+		p.say("d2", "three")
+		if got := rec.take(); !slices.Equal(got, []string{"one", `gap true "epoch" to "d1"`, "three"}) {
+			t.Errorf("%q", got)
 		}
 	})
 	bubble(t, "a cursor that is none to this server: begun anew", func(t *testing.T) {

@@ -308,12 +308,14 @@ func (s *socket) receive(e *message.Envelope, size int) {
 	}
 }
 
-// room returns the room of e, if it is wanted, and its membership.
+// room returns the room of e, if it is joined, and its membership. What comes
+// before the answer to the join is that of an earlier one, which was not waited
+// for, and comes again.
 func (s *socket) room(e *message.Envelope) (*Room, int) {
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r := c.rooms[e.Room]; r != nil && r.member.wanted {
+	if r := c.rooms[e.Room]; r != nil && r.member.joined {
 		return r, r.member.epoch
 	}
 	return nil, 0

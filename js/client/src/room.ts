@@ -109,7 +109,13 @@ export class RoomImpl extends Channel {
     }
     if (PASSING.includes(error.code)) {
       const wait = error.retryAfter ?? AGAIN_AFTER * (1 + Math.random());
-      later(wait, () => { if (current == this._join) this._up(); });
+      later(wait, () => {
+        if (current != this._join) return;
+        // It may have been heard, or be so yet: leaving makes the next answer say
+        // what was missed, and not that we are there already.
+        if (error.code == 'timeout' && this._hub._link._isUp) this._hub._link._send(encode({ type: 'leave', room: this.name, id: uuid() }, undefined));
+        this._up();
+      });
       return;
     }
     this._forget();
@@ -137,7 +143,8 @@ export class RoomImpl extends Channel {
 
   _receive(message: Envelope): void {
     const { type, content, cursor } = message;
-    if (!this._promise || this._seen.get(cursor!)) return;
+    // What comes before the answer to the join is that of an earlier one, and comes again.
+    if (!this.joined || this._seen.get(cursor!)) return;
     if (type == 'gap') {
       const { reason, cursor: next } = (content ?? {}) as Gap;
       this._restart(next);
@@ -155,7 +162,7 @@ export class RoomImpl extends Channel {
    * may follow its ack, and is news.
    */
   _processed(cursor: string | undefined, delivered = false): void {
-    if (!cursor || !this._promise) return;
+    if (!cursor || !this.joined) return;
     const { _seen } = this;
     if (!_seen.has(cursor)) this.cursor = cursor;
     _seen.set(cursor, delivered || !!_seen.get(cursor));

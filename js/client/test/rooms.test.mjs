@@ -466,6 +466,24 @@ describe('what was missed', () => {
     assert.deepEqual(errors, []);
   });
 
+  test('a join that is answered too late: left and joined anew, and told what that answer says', () => {
+    room.join();
+    admit(up(), { cursor: 'c0' });
+    msg(MockSocket.last, 'one', 'c1');
+    const socket = again();
+    const [first] = socket.take('join');
+    events = [];
+    pass(13_000); // the server is slow
+    socket.ack(first, { recovered: false, reason: 'epoch', cursor: 'd0' });
+    msg(socket, 'two', 'd1');
+    const [leave, join] = socket.take();
+    assert.deepEqual([leave.type, join.type, join.since], ['leave', 'join', 'c1']);
+    socket.ack(leave);
+    socket.ack(join, { recovered: false, reason: 'epoch', cursor: 'd1' });
+    msg(socket, 'three', 'd2');
+    assert.deepEqual(events.slice(1), [['gap', { missed: 'certain', reason: 'epoch', cursor: 'd1' }], 'three']);
+  });
+
   test('a gap while connected is told before what follows it', () => {
     room.join();
     const socket = up();
