@@ -52,6 +52,7 @@ type play struct {
 	schedule hubtest.Schedule
 	drainAt  time.Duration // 0: never
 	length   time.Duration
+	latency  time.Duration // of the network, so that there is something on the way
 	journal  hubtest.Journal
 	members  []*member
 	turn     chan struct{} // of 1: taken while the server restarts
@@ -70,8 +71,8 @@ func newPlay(t *testing.T, seed uint64) *play {
 	if rnd.IntN(2) == 0 {
 		p.drainAt = time.Duration(rnd.Int64N(int64(p.length)))
 	}
-	p.server = newServer(t, rnd.IntN(2) == 0, hub.Options{DrainTime: time.Second})
-	p.server.echo = rnd.IntN(2) == 0
+	p.server = serveLog(t, rnd.IntN(2) == 0, rnd.IntN(2) == 0, hub.Options{DrainTime: time.Second})
+	p.latency = time.Duration(rnd.IntN(200)) * time.Millisecond
 	p.server.network.OnRestart = func() { p.restart((*server).crash) }
 	return p
 }
@@ -99,6 +100,7 @@ func (p *play) run() {
 	if p.Failed() {
 		return
 	}
+	p.server.network.Do(hubtest.Fault{Kind: hubtest.Delay, By: max(1, p.latency)})
 	for _, m := range p.members {
 		all.Go(m.talk)
 	}
@@ -110,6 +112,7 @@ func (p *play) run() {
 	}
 	p.server.network.Run(context.Background(), p.schedule)
 	all.Wait()
+	p.server.network.Heal()
 	<-time.After(2 * time.Minute) // everybody is back
 	for _, m := range p.members {
 		m.say()
@@ -191,12 +194,16 @@ func (m *member) leave() {
 	}
 }
 
-// talk says something now and then, sometimes several things at once.
+// talk says something now and then, mostly just before something goes wrong, and
+// sometimes several things at once.
 func (m *member) talk() {
+	began := time.Now()
 	for range sayings {
+		at := time.Duration(m.rnd.Int64N(int64(m.length)))
 		if m.rnd.IntN(3) > 0 {
-			<-time.After(time.Duration(m.rnd.Int64N(int64(m.length / 3))))
+			at = m.schedule[m.rnd.IntN(len(m.schedule))].At - time.Duration(m.rnd.IntN(500))*time.Millisecond
 		}
+		<-time.After(max(0, at-time.Since(began)))
 		m.say()
 	}
 }

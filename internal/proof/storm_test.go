@@ -28,7 +28,7 @@ func newStorm(t *testing.T, opts client.Options) *storm {
 	if race {
 		n = 200 // more would be too many goroutines for it
 	}
-	s := &storm{T: t, server: newServer(t, false, hub.Options{}), clients: make([]*client.Client, n)}
+	s := &storm{T: t, server: serve(t, hub.Options{}, func(*hub.Hub) {}), clients: make([]*client.Client, n)}
 	opts.Dial = s.dial
 	var all sync.WaitGroup
 	for i := range s.clients {

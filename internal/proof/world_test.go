@@ -32,7 +32,7 @@ type server struct {
 	t       *testing.T
 	network *hubtest.Network
 	opts    hub.Options
-	echo    bool            // publishers get their own messages, too
+	rooms   func(*hub.Hub)
 	store   *memory.Network // outlives the server; nil: each one has its own
 
 	hub     *hub.Hub
@@ -40,11 +40,29 @@ type server struct {
 	serving sync.WaitGroup
 }
 
-// newServer starts a server. Where it keeps its history, that is as in a broker
-// of its own.
-func newServer(t *testing.T, keeps bool, opts hub.Options) *server {
+// serve starts a server that adds its rooms to each hub.
+func serve(t *testing.T, opts hub.Options, rooms func(*hub.Hub)) *server {
+	s := &server{t: t, network: hubtest.NewNetwork(t), opts: opts, rooms: rooms}
+	s.opts.Log = slog.New(slog.DiscardHandler)
+	s.start()
+	return s
+}
+
+// serveLog starts one with a room that keeps its history; where that outlives the
+// server, it is kept as in a broker. Those who publish may get their own messages.
+func serveLog(t *testing.T, keeps, echo bool, opts hub.Options) *server {
 	s := &server{t: t, network: hubtest.NewNetwork(t), opts: opts}
 	s.opts.Log = slog.New(slog.DiscardHandler)
+	s.rooms = func(h *hub.Hub) {
+		// Longer than anybody is away: what is sent again is recognised.
+		rule := &hub.Rule{Delivery: room.Recoverable{Dedupe: time.Hour}}
+		hub.On(h.Rooms("log/{id}", rule), say, func(ctx context.Context, r *hub.Request, in text) error {
+			if echo {
+				return r.All(ctx, say.New(in))
+			}
+			return r.Others(ctx, say.New(in))
+		})
+	}
 	if keeps {
 		s.store = memory.NewNetwork(nil)
 		keeper := s.store.Join() // with the last node the logs would end
@@ -70,14 +88,7 @@ func (s *server) start() {
 		opts.Engine = s.store.Join()
 	}
 	s.hub = hub.New(&opts)
-	// Longer than anybody is away: what is sent again is recognised.
-	rule := &hub.Rule{Delivery: room.Recoverable{Dedupe: time.Hour}}
-	hub.On(s.hub.Rooms("log/{id}", rule), say, func(ctx context.Context, r *hub.Request, in text) error {
-		if s.echo {
-			return r.All(ctx, say.New(in))
-		}
-		return r.Others(ctx, say.New(in))
-	})
+	s.rooms(s.hub)
 	web, l := &http.Server{Handler: s.hub}, s.network.Listener()
 	s.web = web
 	s.serving.Go(func() { _ = web.Serve(l) })
