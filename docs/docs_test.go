@@ -23,6 +23,7 @@ var update = flag.Bool("update", false, "write the code into the documentation")
 
 var (
 	fence = regexp.MustCompile("(?ms)^(?:<!-- (\\S+?)(?:: (\\S+))? -->\n)?```(\\w+)\n(.*?)^```\n")
+	shown = regexp.MustCompile("`((?:client|docs|hub|internal|js|room)/[^`: ]+)(?:: ([^`]+))?`")
 	cited = regexp.MustCompile("`([a-z0-9/]+/[a-z0-9_]+_test\\.go|(?:hub|internal)/[a-z0-9]+)`")
 )
 
@@ -70,6 +71,25 @@ func TestCitations(t *testing.T) {
 	for _, m := range all {
 		if _, err := os.Stat(path.Join("..", m[1])); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestDefects looks for the tests that docs/defects.md names.
+func TestDefects(t *testing.T) {
+	doc := read(t, "docs/defects.md")
+	all := shown.FindAllStringSubmatch(doc, -1)
+	if len(all) < 50 {
+		t.Fatalf("found only %d", len(all))
+	}
+	for _, m := range all {
+		if file, name := m[1], m[2]; !strings.Contains(read(t, file), name) {
+			t.Errorf("%s has no %q", file, name)
+		}
+	}
+	for _, row := range strings.Split(doc, "\n") {
+		if strings.HasPrefix(row, "| ") && !shown.MatchString(row) && !strings.Contains(row, "| tests |") {
+			t.Errorf("a row without a test: %s", row)
 		}
 	}
 }

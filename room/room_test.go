@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -125,6 +126,31 @@ func TestRoomVanishesAndComesBack(t *testing.T) {
 		}
 		want(t, a, "x ")
 		m.Get("r").Leave(a)
+	}
+}
+
+// TestRoomsLeaveNothing: rooms that were made and have emptied cost nothing.
+func TestRoomsLeaveNothing(t *testing.T) {
+	m := room.NewManager(&room.Options{Presence: &room.Presence{}})
+	a := &member{id: "a"}
+	heap := func(rooms int) uint64 {
+		for i := range rooms {
+			r := m.Get(fmt.Sprintf("room %d", i))
+			if err := r.Join(t.Context(), a, nil); err != nil {
+				t.Fatal(err)
+			}
+			m.Get(r.Name()).Leave(a)
+			a.take()
+		}
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	before := heap(10_000)
+	after := heap(100_000)
+	if m.Len() != 0 || after > before+256<<10 {
+		t.Errorf("%d rooms are left; %d bytes before, %d after", m.Len(), before, after)
 	}
 }
 

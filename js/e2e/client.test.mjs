@@ -91,6 +91,41 @@ for (const signal of ['SIGKILL', 'SIGTERM']) {
   });
 }
 
+test('T9: who goes, in whatever way, is counted no longer', { timeout: 60_000 }, async () => {
+  CountedSocket.all = [];
+  const all = [open(), open(), open({ retryMin: 30_000, retryMax: 30_000, jitter: 0 })];
+  await Promise.all(all.map((hub) => hub.room('chat/9').join()));
+  all[0].close();
+  CountedSocket.all[2].terminate();
+  const witness = open().room('chat/9');
+  await until(async () => {
+    await witness.leave();
+    return (await witness.join()).members === 2;
+  }, 'the one that stays and the witness');
+});
+
+test('T19: who is in three rooms and goes leaves each of them once; others cannot post there', { timeout: 60_000 }, async () => {
+  const names = ['who/19/a', 'who/19/b', 'who/19/c'];
+  const [a, b, outsider] = [open(), open(), open()];
+  const left = [];
+  const posted = [];
+  await Promise.all(names.map((name) => b.room(name).join()));
+  for (const name of names) {
+    b.room(name).on('left', ({ from }) => left.push([name, from]));
+    b.room(name).on('msg', ({ content }) => posted.push(content));
+  }
+  await Promise.all(names.map((name) => a.room(name).join()));
+  const id = a.id;
+  await outsider.room('who/19/d').join();
+  await assert.rejects(outsider.room(names[2]).send('msg', 'from outside'), { code: 'not_member' });
+  a.close();
+  await until(() => left.length >= 3, 'all three rooms are told');
+  await b.room(names[0]).send('msg', 'after that'); // nothing more came meanwhile
+  assert.deepEqual(left.sort(), names.map((name) => [name, id]));
+  assert.deepEqual(posted, []);
+  for (const name of names) assert.equal(b.room(name).presence.count, 1);
+});
+
 test('a queued message waits for the server to come back', { timeout: 60_000 }, async () => {
   const hub = open();
   const room = hub.room('chat/6');
