@@ -171,12 +171,9 @@ func (c *check) undeclared(v *view) {
 func (c *check) publishers(v *view, atMostOnce bool) {
 	newest := map[string]*entry{} // of each publisher
 	var last *entry               // of all
-	next := 1                     // segment
 	for i, s := range v.sights {
-		for ; next < len(v.segments) && v.segments[next].from <= i; next++ {
-			if len(c.losses) > 0 {
-				newest, last = map[string]*entry{}, nil
-			}
+		if c.anew(v, i) {
+			newest, last = map[string]*entry{}, nil
 		}
 		if c.repeated(v, i) {
 			continue
@@ -198,6 +195,12 @@ func (c *check) publishers(v *view, atMostOnce bool) {
 			last = e
 		}
 	}
+}
+
+// anew reports whether the i-th sight of a member may be on the other side of a
+// loss than the one before it.
+func (c *check) anew(v *view, i int) bool {
+	return len(c.losses) > 0 && slices.ContainsFunc(v.segments, func(s *segment) bool { return s.from == i })
 }
 
 // step is that a member saw one message directly before another.
