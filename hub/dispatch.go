@@ -64,7 +64,9 @@ func (p *Peer) dispatch(in *inbound) {
 			return
 		}
 		r.Room, r.match, r.cell, s = m.room, m.match, m.cell, m.match.Value()
-		r.since = string(in.parts.Since)
+		if s.window > 0 {
+			r.published = &publication{since: string(in.parts.Since)}
+		}
 		if p.again(r, in.parts.Type, in) {
 			in.release()
 			return
@@ -109,10 +111,12 @@ func (p *Peer) unknown(in *inbound) {
 // run calls a handler and answers for it.
 func (p *Peer) run(f *handler, r *Request, in *inbound) {
 	defer in.release()
-	defer p.settled(r, message.Raw{}, false) // unless settle was called
+	if r.published != nil {
+		defer p.settled(r, message.Raw{}, false) // unless settle was called
+	}
 	p.answer(in, p.guard(r.Type, func() error {
 		result, err := f.run(p.ctx, r)
-		published := r.published.count > 0 && r.ID != ""
+		published := r.published != nil && r.published.count > 0 && r.ID != ""
 		if err != nil && published {
 			p.answers.forget(answerKey{r.Room.Name(), r.ID})
 		}

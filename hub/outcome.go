@@ -110,10 +110,10 @@ func sumOf(typ string, content message.Raw) uint64 {
 // again answers a message that came before, and reports whether it did. If it is
 // still being handled, on another connection of the session, it waits for that.
 func (p *Peer) again(r *Request, typ []byte, in *inbound) bool {
-	window := r.match.Value().window
-	if r.ID == "" || window == 0 {
+	if r.ID == "" || r.published == nil {
 		return false
 	}
+	window := r.match.Value().window
 	r.published.sum = sumOf(string(typ), in.content)
 	for {
 		key := outcomeKey{p.Session(), r.Room.Name(), r.ID}
@@ -141,10 +141,10 @@ func (p *Peer) again(r *Request, typ []byte, in *inbound) bool {
 
 // settled notes how the handling of a message ended, whatever way.
 func (p *Peer) settled(r *Request, content message.Raw, published bool) {
-	k := r.published.begun
-	if k == nil {
+	if r.published == nil || r.published.begun == nil {
 		return
 	}
+	k := r.published.begun
 	if r.published.begun = nil; published {
 		p.hub.history.outcomes.finish(*k, content, r.published.receipt.Cursor)
 	} else {

@@ -18,11 +18,10 @@ type Request struct {
 	ID   string // "": the sender wants no answer
 
 	match     pattern.Match[*Scope]
-	content   message.Raw // in a buffer that is used again after the handler
-	cell      *cell       // of a stateful room
-	since     string      // where the sender thinks that the room is
-	published publication // to a recoverable room
-	stream    *stream     // that it opened
+	content   message.Raw  // in a buffer that is used again after the handler
+	cell      *cell        // of a stateful room
+	published *publication // to its recoverable room; nil: it is to no such room
+	stream    *stream      // that it opened
 }
 
 // Var returns what stood for {name} in the pattern of the room, or "".
@@ -53,7 +52,7 @@ func (r *Request) All(ctx context.Context, e message.Envelope, opts ...room.Broa
 		return message.Errorf(message.Invalid, "%q has to be addressed to a room", r.Type)
 	}
 	e.From, e.User = r.Peer.id, r.Peer.user
-	if r.match.Value().window > 0 && !e.IsVolatile() {
+	if r.published != nil && !e.IsVolatile() {
 		return r.publish(ctx, e, opts)
 	}
 	return r.Room.Broadcast(ctx, e, opts...)
