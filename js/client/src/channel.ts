@@ -15,6 +15,8 @@ export abstract class Channel {
   private readonly _listeners = new Map<string, Set<Listener>>();
   private readonly _inboxes = new Set<Inbox<Envelope>>();
   abstract readonly _hub: HubImpl;
+  /** An error that no promise can tell. */
+  abstract _fail(error: unknown): void;
   readonly name?: string;
 
   on(type: string, fn: (value: never) => unknown): Off {
@@ -36,25 +38,25 @@ export abstract class Channel {
     const { _link, _options } = this._hub;
     if (volatile) {
       if (!_link._isUp || _link._socket!.bufferedAmount! > CONGESTED) return { status: 'dropped' };
-      const frame = encode({ type, room: this.name, since: at }, content);
+      const frame = this._frame(type, content, undefined, at);
       if (sizeOf(frame) > _link._limit) throw new HubbubError('too_large');
       _link._send(frame);
       return { status: 'sent' };
     }
-    const frame = encode({ type, room: this.name, id, since: at }, content);
+    const frame = this._frame(type, content, id, at);
     const { cursor } = await this._answer(id, frame, Policy.Repeat, ttl ?? _options.ttl);
     return { status: 'acked', cursor };
   }
 
   async call(type: string, content?: unknown, { timeout, signal }: CallOptions = {}): Promise<unknown> {
     const id = uuid();
-    const frame = encode({ type, room: this.name, id }, content);
+    const frame = this._frame(type, content, id);
     return (await this._answer(id, frame, Policy.Once, timeout ?? this._hub._options.timeout, signal)).content;
   }
 
   stream(type: string, content?: unknown, { signal }: StreamOptions = {}): AsyncIterableIterator<unknown> {
     const id = uuid();
-    const frame = encode({ type, room: this.name, id }, content);
+    const frame = this._frame(type, content, id);
     const inbox = new Inbox(() => this._hub._outgoing._cancel(id));
     this._ask(id, frame, {
       _policy: Policy.Stream,
@@ -64,6 +66,10 @@ export abstract class Channel {
       _fail: (error) => inbox._finish(error, signal?.aborted),
     }, signal);
     return inbox;
+  }
+
+  _frame(type: string, content: unknown, id?: string, since?: string): Frame {
+    return encode({ type, room: this.name, id, since }, content);
   }
 
   private _answer(id: string, frame: Frame, _policy: Policy, _within: number, signal?: AbortSignal): Promise<Envelope> {
@@ -105,7 +111,7 @@ export abstract class Channel {
         listener(value as never);
       } catch (error) {
         if (type == 'error') console.error(error);
-        else this._hub._report(error);
+        else this._hub._fail(error);
       }
     }
     return !!all?.size;

@@ -18,7 +18,7 @@ export class HubImpl extends Channel {
   readonly _outgoing: Outgoing;
   private readonly _rooms = new Map<string, RoomImpl>();
   private readonly _answers = new Map<string, Answer>();
-  private _welcome?: Welcome;
+  private _welcome: Partial<Welcome> = {};
   private _session?: string; // of the first welcome, and of every connection after it
 
   constructor(url: string, options: Options) {
@@ -31,8 +31,8 @@ export class HubImpl extends Channel {
   get state(): State { return this._link.state; }
   get whyClosed(): WhyClosed | undefined { return this._link.why; }
   get rtt(): number | undefined { return this._link.rtt; }
-  get id(): string | undefined { return this._welcome?.id; }
-  get user(): string | undefined { return this._welcome?.user; }
+  get id(): string | undefined { return this._welcome.id; }
+  get user(): string | undefined { return this._welcome.user; }
   get pending(): { messages: number; bytes: number } { return this._outgoing; }
 
   connect(): void {
@@ -95,13 +95,13 @@ export class HubImpl extends Channel {
     const item = id ? this._outgoing._settle(id) : undefined;
     if (type == 'ack') {
       item?._done(answer);
-      if (place instanceof RoomImpl) place._processed(cursor);
+      if (place instanceof RoomImpl && this._outgoing._inOrder(id!, item, place.cursor)) place._processed(cursor);
       return;
     }
     const { code, message, field, retryAfter } = (content ?? {}) as HubbubError;
     const error = new HubbubError(code ?? 'internal', message, field, retryAfter);
     if (item) item._fail(error);
-    else if (!id) (place instanceof RoomImpl ? place._fail(error) : this._report(error));
+    else if (!id) (place ?? this)._fail(error);
   }
 
   /** Answers once, and only on the connection that asked: ids belong to it. */
@@ -118,13 +118,13 @@ export class HubImpl extends Channel {
       const known = error instanceof HubbubError;
       // The cause of another failure is none of the server's business.
       const { code, message: text, field, retryAfter } = known ? error : new HubbubError('internal');
-      if (!known) this._report(error);
+      if (!known) this._fail(error);
       answer = encode({ type: 'error', id, room }, { code, message: text, field, retryAfter });
     }
     if (_socket && _socket == this._link._socket) this._link._send(answer);
   }
 
-  _report(error: unknown): void {
+  _fail(error: unknown): void {
     if (!this._emit('error', error)) console.error(error);
   }
 }

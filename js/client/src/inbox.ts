@@ -11,7 +11,7 @@ interface Waiting<T> {
 export class Inbox<T> implements AsyncIterableIterator<T> {
   private readonly _values: T[] = [];
   private readonly _readers: Waiting<T>[] = [];
-  private _ended = false;
+  private _ended?: boolean;
   private _error: unknown;
 
   constructor(private readonly _onEnd: () => void) {}

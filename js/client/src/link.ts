@@ -1,6 +1,6 @@
 import { later, type Settings } from './options.js';
 import type { SocketClass, SocketLike, State, Welcome, WhyClosed } from './types.js';
-import { decode, type Envelope, type Frame } from './wire.js';
+import { decode, encode, type Envelope, type Frame } from './wire.js';
 
 const FINAL = [1000, 1002, 1007, 1008, 1009, 4002]; // the server does not want us back
 const BROKEN = 1006;
@@ -22,7 +22,7 @@ export interface LinkOwner {
   _over(): void;
   _changed(): void;
   _receive(envelope: Envelope): void;
-  _report(error: unknown): void;
+  _fail(error: unknown): void;
 }
 
 /**
@@ -35,17 +35,17 @@ export class Link {
   state: State = 'idle';
   why?: WhyClosed;
   rtt?: number;
-  _limit = Infinity;
+  _limit!: number; // of a message in bytes, as the welcome says
   _socket?: SocketLike;
   private _try = 0; // counts attempts, so that a token that comes late finds itself outdated
-  private _waiting = false; // for the next try
-  private _losses = 0; // in a row
-  private _notBefore = 0;
+  private _waiting?: boolean; // for the next try
+  private _losses!: number; // in a row
+  private _notBefore!: number;
   private _retryAfter?: number;
-  private _since = 0;
-  private _heartbeat = HEARTBEAT;
-  private _pinged = false;
-  private _due = 0;
+  private _since!: number;
+  private _heartbeat!: number;
+  private _pinged?: boolean;
+  private _due!: number;
   private _timer?: ReturnType<typeof setTimeout>;
   private readonly _onPage = (event: { type: string }) => this._wake(event.type);
 
@@ -121,7 +121,7 @@ export class Link {
         this._owner._receive(envelope);
       }
     } catch (error) {
-      this._owner._report(error);
+      this._owner._fail(error);
     }
   }
 
@@ -147,7 +147,7 @@ export class Link {
       if (Date.now() - this._due > LATE) this._ping();
       else this._lost(SILENT, 'no sign of life');
     });
-    this._send(JSON.stringify({ type: 'ping', content: Date.now() }));
+    this._send(encode({ type: 'ping' }, Date.now()));
   }
 
   /** The page woke up or the network changed: look now, timers may have slept. */
@@ -157,7 +157,7 @@ export class Link {
   }
 
   private _lost(code: number, reason: string): void {
-    const { retries, stableAfter, token } = this._options;
+    const { retries, stableAfter, token, retryMin, retryMax, jitter } = this._options;
     if (this._isUp && Date.now() - this._since >= stableAfter) this._losses = 0;
     const stay = FINAL.includes(code)
       || (code == EXPIRED && !token)
@@ -165,11 +165,6 @@ export class Link {
       || this._losses >= retries;
     if (stay) return this._end(code, reason);
     this._drop(code, reason);
-    this._retry();
-  }
-
-  private _retry(): void {
-    const { retryMin, retryMax, jitter } = this._options;
     const asked = Math.min(Math.max(this._retryAfter || 0, 0), LONGEST_WAIT);
     const bound = Math.min(retryMax, retryMin * 2 ** this._losses++);
     this._retryAfter = undefined;

@@ -17,8 +17,7 @@ export type Settings = typeof DEFAULTS & Options;
 
 /** An option that is undefined is one that was not given. */
 export function settings(options: Options): Settings {
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  return Object.assign({}, DEFAULTS, Object.fromEntries(given));
+  return { ...DEFAULTS, ...Object.fromEntries(Object.entries(options).filter((pair) => pair[1] !== undefined)) };
 }
 
 const LONGEST = 2 ** 31 - 1; // a timer with more fires at once

@@ -33,6 +33,9 @@ interface Item extends Request {
  */
 export class Outgoing {
   private readonly _items = new Map<string, Item>();
+  /** Ids that this connection may answer out of order, with the position of the room at the first ack, if there was one. */
+  private readonly _doubts = new Map<string, string | 0>();
+  private _gap?: boolean; // on this connection
   bytes = 0;
 
   constructor(private readonly _link: Link, private readonly _options: Settings) {}
@@ -42,25 +45,23 @@ export class Outgoing {
   }
 
   _request(id: string, frame: Frame, request: Request): void {
-    const refusal = this._refusal(sizeOf(frame), request._policy);
-    if (refusal) return request._fail(new HubbubError(refusal));
+    const _size = sizeOf(frame);
+    const { queueMessages, queueBytes } = this._options;
+    const { _isUp, state } = this._link;
+    if (!_isUp) {
+      if (state == 'closed' || request._policy == Policy.Now) return request._fail(new HubbubError('closed'));
+      if (this.messages >= queueMessages || this.bytes + _size > queueBytes) return request._fail(new HubbubError('overflow'));
+    }
     const item = {
       ...request,
       _frame: frame,
-      _size: sizeOf(frame),
+      _size,
       _sent: false,
       _timer: later(request._within, () => this._late(id, item)),
     };
     this._items.set(id, item);
-    this.bytes += item._size;
-    if (this._link._isUp) this._write(id, item);
-  }
-
-  private _refusal(size: number, policy: Policy): string | undefined {
-    const { queueMessages, queueBytes } = this._options;
-    if (this._link._isUp) return;
-    if (this._link.state == 'closed' || policy == Policy.Now) return 'closed';
-    if (this.messages >= queueMessages || this.bytes + size > queueBytes) return 'overflow';
+    this.bytes += _size;
+    if (_isUp) this._write(id, item);
   }
 
   private _late(id: string, { _sent, _policy }: Item): void {
@@ -77,7 +78,28 @@ export class Outgoing {
 
   /** The connection is here: everything goes out in its order. */
   _up(): void {
+    this._doubts.clear();
+    this._doubt();
+    this._gap = false;
     for (const [id, item] of this._items) if (!item._sent || item._policy == Policy.Repeat) this._write(id, item);
+  }
+
+  /** What was asked before a gap, or on an earlier connection, may be answered at any time. */
+  _doubt(): void {
+    this._gap = true;
+    for (const [id, item] of this._items) if (item._sent) this._doubts.set(id, 0);
+  }
+
+  /**
+   * Whether an ack came where its message is in the order of the room. A repeated
+   * message is answered at once, before or long after it comes back as a missed one,
+   * and both look the same; only with nothing between the two is the place clear.
+   */
+  _inOrder(id: string, known: unknown, position?: string): unknown {
+    const first = this._doubts.get(id);
+    if (first == null) return known || !this._gap;
+    this._doubts.set(id, position || 0);
+    return first == position;
   }
 
   /** The connection is gone, and with it the answers to what is not repeated. */

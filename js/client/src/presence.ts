@@ -1,17 +1,19 @@
+import type { Channel } from './channel.js';
 import type { Member, Off, PresenceChange } from './types.js';
 import type { Envelope } from './wire.js';
+
+const CHANGED = ''; // an event that no message has as its type
 
 /** Who is in the room: the list of the join, and what came after it. */
 export class PresenceList {
   list: readonly Member[] = [];
   count = 0;
-  private _whole = false; // there was a list to begin with
-  private readonly _listeners = new Set<() => void>();
+  private _whole?: boolean; // there was a list to begin with
+
+  constructor(private readonly _room: Channel) {}
 
   subscribe(fn: () => void): Off {
-    const listener = () => fn();
-    this._listeners.add(listener);
-    return () => { this._listeners.delete(listener); };
+    return this._room.on(CHANGED, () => fn());
   }
 
   _reset(list?: readonly Member[], count = list?.length ?? 0): void {
@@ -43,6 +45,6 @@ export class PresenceList {
   private _set(list: readonly Member[], count: number): void {
     this.list = list;
     this.count = count;
-    for (const listener of [...this._listeners]) listener();
+    this._room._emit(CHANGED);
   }
 }

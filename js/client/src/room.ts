@@ -6,7 +6,7 @@ import { Policy } from './outgoing.js';
 import { PresenceList } from './presence.js';
 import type { Gap, Joined } from './types.js';
 import { uuid } from './uuid.js';
-import { encode, type Envelope } from './wire.js';
+import type { Envelope } from './wire.js';
 
 /** A second try may go better. Everything else is the server's last word. */
 const PASSING = ['rate_limited', 'unavailable', 'timeout', 'internal'];
@@ -19,15 +19,15 @@ interface Waiting {
 }
 
 export class RoomImpl extends Channel {
-  readonly presence = new PresenceList();
+  readonly presence = new PresenceList(this);
   joined = false;
   private _promise?: Promise<Joined>; // while the application wants to be a member
   private _waiting?: Waiting; // until the first join is decided
   private _content: unknown;
   private _join = 0; // counts joins, so that a late answer finds itself outdated
-  private _again = false; // it was a member before
+  private _again?: boolean; // it was a member before
   cursor?: string;
-  private readonly _seen = new Map<string, boolean>(); // cursors that were processed, and whether as a message
+  private readonly _seen = new Map<string, boolean | undefined>(); // cursors that were processed, and whether as a message
 
   constructor(readonly _hub: HubImpl, override readonly name: string) {
     super();
@@ -57,7 +57,7 @@ export class RoomImpl extends Channel {
   private _request(type: string, content: unknown, result: { _done(ack: Envelope): void; _fail(error: unknown): void }): void {
     const id = uuid();
     try {
-      const frame = encode({ type, room: this.name, id, since: type == 'join' ? this.cursor : undefined }, content);
+      const frame = this._frame(type, content, id, type == 'join' ? this.cursor : undefined);
       this._hub._outgoing._request(id, frame, { ...result, _policy: Policy.Now, _within: this._hub._options.timeout });
     } catch (error) {
       result._fail(error);
@@ -148,6 +148,7 @@ export class RoomImpl extends Channel {
     if (type == 'gap') {
       const { reason, cursor: next } = (content ?? {}) as Gap;
       this._restart(next);
+      this._hub._outgoing._doubt();
       this._emit(type, { missed: 'certain', reason, cursor: next });
       return;
     }
@@ -157,19 +158,18 @@ export class RoomImpl extends Channel {
   }
 
   /**
-   * Cursors are opaque: they can be kept and recognised, nothing else. The ack of
-   * a repeated message may come late, and must not lead back; the message itself
-   * may follow its ack, and is news.
+   * Cursors are opaque: they can be kept and recognised, nothing else. The message
+   * itself may follow its ack, and is news.
    */
-  _processed(cursor: string | undefined, delivered = false): void {
+  _processed(cursor: string | undefined, delivered?: boolean): void {
     if (!cursor || !this.joined) return;
     const { _seen } = this;
     if (!_seen.has(cursor)) this.cursor = cursor;
-    _seen.set(cursor, delivered || !!_seen.get(cursor));
+    _seen.set(cursor, delivered || _seen.get(cursor));
     if (_seen.size > REMEMBERED) _seen.delete(_seen.keys().next().value!);
   }
 
   _fail(error: unknown): void {
-    if (!this._emit('error', error)) this._hub._report(error);
+    if (!this._emit('error', error)) this._hub._fail(error);
   }
 }

@@ -350,8 +350,94 @@ describe('own messages in a room with history', () => {
     assert.equal(room.cursor, 'c2'); // not led back
     second.ack({ id: ids[1], room: 'chat/1' }, undefined, { cursor: 'c3' });
     await settle();
-    assert.deepEqual([b.now.value.cursor, room.cursor], ['c3', 'c3']);
-    assert.deepEqual(events.filter((event) => typeof event === 'string'), ['ben']);
+    // Nothing says that b did not overtake something, so the next message moves the position on.
+    assert.deepEqual([b.now.value.cursor, room.cursor], ['c3', 'c2']);
+    msg(second, 'ben', 'c4');
+    assert.equal(room.cursor, 'c4');
+    assert.deepEqual(events.filter((event) => typeof event === 'string'), ['ben', 'ben']);
+  });
+
+  const strings = () => events.filter((event) => typeof event === 'string');
+
+  test('the answer to a repeated message may overtake missed ones, and does not lead over them', async () => {
+    const socket = enter();
+    const sent = outcome(room.send('msg', 'mine'));
+    const [{ id }] = socket.take('msg');
+    const second = again();
+    admit(second, { recovered: true, cursor: 'c0' });
+    second.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c9' });
+    await settle();
+    assert.deepEqual([sent.now, room.cursor], [{ value: { status: 'acked', cursor: 'c9' } }, 'c0']);
+    msg(second, 'one', 'c1');
+    const third = again(); // before the rest has come
+    assert.equal(admit(third, { recovered: true, cursor: 'c1' }).since, 'c1');
+    msg(third, 'two', 'c2');
+    third.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c9' }); // was not repeated here: a missed one
+    assert.deepEqual([strings(), room.cursor], [['one', 'two'], 'c9']);
+  });
+
+  test('an answer that comes before the join is decided leads nowhere', () => {
+    const socket = enter();
+    room.send('msg', 'mine').catch(() => {});
+    const [{ id }] = socket.take('msg');
+    const second = again();
+    for (let i = 0; i < 2; i++) second.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c9' });
+    assert.equal(room.cursor, 'c0');
+    room.send('msg', 'new').catch(() => {});
+    second.ack(second.take('msg').at(-1), undefined, { cursor: 'c10' });
+    assert.equal(room.cursor, 'c0');
+  });
+
+  test('the answer to a repeated message may come long after it, and does not lead back', async () => {
+    const socket = enter();
+    const sent = outcome(room.send('msg', 'mine'));
+    const [{ id }] = socket.take('msg');
+    const second = again();
+    admit(second, { recovered: true, cursor: 'c0' });
+    second.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c1' });
+    for (let i = 2; i < 302; i++) msg(second, `${i}`, `c${i}`);
+    second.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c1' });
+    await settle();
+    assert.deepEqual([sent.now.value.cursor, room.cursor], ['c1', 'c301']);
+    assert.equal(admit(again(), { recovered: true }).since, 'c301');
+  });
+
+  test('what was queued without a connection was not repeated: its ack counts', async () => {
+    enter();
+    MockSocket.last.end();
+    const sent = outcome(room.send('msg', 'mine'));
+    untilNext();
+    const second = up();
+    admit(second, { recovered: true, cursor: 'c0' });
+    second.ack(second.sent.find(({ type }) => type === 'msg'), undefined, { cursor: 'c1' });
+    await settle();
+    assert.deepEqual([sent.now.value.cursor, room.cursor], ['c1', 'c1']);
+  });
+
+  test('after a gap nothing that was sent before leads back', async () => {
+    const socket = enter();
+    const sent = outcome(room.send('msg', 'mine'));
+    room.send('msg', 'gone', { ttl: 100 }).catch(() => {});
+    const [mine, gone] = socket.take('msg');
+    pass(101);
+    socket.frame({ type: 'gap', room: 'chat/1', content: { recovered: false, reason: 'window', cursor: 'c7' } });
+    socket.ack(mine, undefined, { cursor: 'c1' });
+    socket.ack(gone, undefined, { cursor: 'c2' });
+    await settle();
+    assert.deepEqual([sent.now.value.cursor, room.cursor], ['c1', 'c7']);
+    room.send('msg', 'after').catch(() => {});
+    socket.ack(socket.take('msg')[0], undefined, { cursor: 'c8' });
+    assert.equal(admit(again(), { recovered: true }).since, 'c8');
+  });
+
+  test('after a join that recovered nothing an old answer does not lead back', () => {
+    const socket = enter();
+    room.send('msg', 'mine').catch(() => {});
+    const [{ id }] = socket.take('msg');
+    const second = again();
+    admit(second, { recovered: false, reason: 'window', cursor: 'c7' });
+    second.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c1' });
+    assert.equal(admit(again(), { recovered: true }).since, 'c7');
   });
 
   test('the ack of a message whose sender is no longer waiting counts as well', () => {

@@ -371,6 +371,27 @@ describe('streams', () => {
     assert.deepEqual(socket.take(), []);
   });
 
+  test('a stream that is given up at once is asked for and left, in this order and once', async () => {
+    const socket = up();
+    const ways = [
+      (control) => control.abort(),
+      (_, stream) => stream.return(),
+      (control, stream) => { control.abort(); stream.return(); control.abort(); },
+    ];
+    for (const giveUp of ways) {
+      const control = new AbortController();
+      const stream = hub.stream('count', 1, { signal: control.signal });
+      const read = stream.next().catch(() => {});
+      giveUp(control, stream);
+      await read;
+      const [question, leave, ...rest] = socket.take();
+      assert.deepEqual([question.type, leave.type, leave.content, rest], ['count', 'leave', { stream: question.id }, []]);
+      socket.ack(question);
+      socket.ack(leave);
+      assert.deepEqual(socket.take(), []);
+    }
+  });
+
   test('a signal that outlives its streams does nothing to them', () => {
     const socket = up();
     const control = new AbortController();
