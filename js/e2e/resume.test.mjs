@@ -10,8 +10,11 @@ import { build, freeAddress, start, until } from './program.mjs';
 
 const SCHEDULES = Number(process.env.SCHEDULES ?? 200);
 const AT_ONCE = 10;
+const LOSSES = Math.ceil(SCHEDULES / 10);
+const LOSSES_AT_ONCE = 4;
 const CLIENTS = 4;
 const MESSAGES = 12; // of each client
+const MISSED = 310; // more than a client remembers
 
 let built, program;
 
@@ -33,13 +36,15 @@ const random = (seed) => () => {
 };
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** A client whose socket can be cut, or stalled: paused, as a network does that goes on later. */
+/** A client whose socket can be cut, kept away, or stalled: paused, as a network does that goes on later. */
 function client(room) {
   const sockets = [];
+  let away = false;
   class Socket extends NodeWebSocket {
     constructor(...args) {
       super(...args);
       sockets.push(this);
+      if (away) setImmediate(() => this.terminate());
     }
   }
   const hub = connect(program.socketUrl, { WebSocket: Socket, retryMin: 5, retryMax: 60 });
@@ -47,6 +52,12 @@ function client(room) {
   one.room.on('msg', ({ content }) => one.seen.push(content));
   one.room.on('gap', (gap) => one.gaps.push(gap));
   one.cut = () => sockets.at(-1)?.terminate();
+  one.deafen = () => sockets.at(-1)?.pause();
+  one.goAway = () => {
+    away = true;
+    one.cut();
+  };
+  one.comeBack = () => { away = false; };
   one.stall = async (ms) => {
     const socket = sockets.at(-1);
     if (socket?.readyState !== NodeWebSocket.OPEN) return;
@@ -99,9 +110,57 @@ async function schedule(seed) {
   for (const { hub } of [...clients, witness]) hub.close();
 }
 
+/** One sends, hears no answer, is away while much is said, and is often cut again before it has all of it. */
+async function lostAcks(seed) {
+  const next = random(seed);
+  const name = `log/lost-${seed}`;
+  const [one, other] = [client(name), client(name)];
+  await Promise.all([one.room.join(), other.room.join()]);
+  const mine = [];
+  const said = [];
+  for (const many of [MISSED, 40, MISSED]) {
+    one.deafen();
+    for (let own = Math.floor(next() * 3); own >= 0; own--) {
+      const body = `own.${mine.length}`;
+      mine.push(one.room.send('msg', body).then(({ cursor }) => one.acked.set(body, cursor)));
+    }
+    await pause(next() * 12);
+    one.goAway();
+    const texts = Array.from({ length: many }, (_, i) => `${said.length + i}`);
+    said.push(...texts);
+    await Promise.all(texts.map((text) => other.room.send('msg', text)));
+    one.comeBack();
+    for (let cuts = Math.floor(next() * 4); cuts > 0; cuts--) {
+      await pause(next() * 20);
+      if (next() < 0.5) await one.stall(next() * 10);
+      one.cut();
+    }
+    await Promise.all(mine);
+    await until(() => one.seen.length >= said.length, `seed ${seed}: ${one.seen.length} of ${said.length} arrive`);
+  }
+  // What came after a cursor that has led back, or was passed over, would show now.
+  one.cut();
+  await other.room.send('msg', 'last');
+  said.push('last');
+  await until(() => one.seen.includes('last'), `seed ${seed}: the last arrives`);
+  assert.deepEqual(one.seen, said, `seed ${seed}: once and in order`);
+  assert.deepEqual(one.gaps, [], `seed ${seed}: no gap`);
+  const { messages } = await other.room.call('history', { limit: 1000 });
+  const place = new Map(messages.map(({ content, cursor }) => [content, cursor]));
+  assert.equal(messages.length, said.length + mine.length, `seed ${seed}: every message is kept once`);
+  for (const [body, cursor] of one.acked) if (cursor) assert.equal(cursor, place.get(body), `seed ${seed}: the place of ${body}`);
+  for (const { hub } of [one, other]) hub.close();
+}
+
 test(`${SCHEDULES} schedules of cuts and stalls`, { timeout: 240_000 }, async () => {
   for (let seed = 1; seed <= SCHEDULES; seed += AT_ONCE) {
     await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => schedule(seed + i)));
+  }
+});
+
+test(`${LOSSES} schedules of lost acks, with more missed than is remembered`, { timeout: 240_000 }, async () => {
+  for (let seed = 1; seed <= LOSSES; seed += LOSSES_AT_ONCE) {
+    await Promise.all(Array.from({ length: LOSSES_AT_ONCE }, (_, i) => lostAcks(seed + i)));
   }
 });
 
