@@ -110,10 +110,10 @@ export class RoomImpl extends Channel {
     if (PASSING.includes(error.code)) {
       const wait = error.retryAfter ?? AGAIN_AFTER * (1 + Math.random());
       later(wait, () => {
-        if (current != this._join) return;
-        // It may have been heard, or be so yet: leaving makes the next answer say
+        if (current != this._join || !this._hub._link._isUp) return;
+        // The join may have been heard, or be so yet: leaving makes the next answer say
         // what was missed, and not that we are there already.
-        if (error.code == 'timeout' && this._hub._link._isUp) this._hub._link._send(encode({ type: 'leave', room: this.name, id: uuid() }, undefined));
+        this._hub._link._send(this._frame('leave', undefined, uuid()));
         this._up();
       });
       return;
