@@ -52,7 +52,10 @@ function client(room) {
   one.room.on('msg', ({ content }) => one.seen.push(content));
   one.room.on('gap', (gap) => one.gaps.push(gap));
   one.cut = () => sockets.at(-1)?.terminate();
-  one.deafen = () => sockets.at(-1)?.pause();
+  one.deafen = () => {
+    const socket = sockets.at(-1);
+    if (socket?.readyState === NodeWebSocket.OPEN) socket.pause();
+  };
   one.goAway = () => {
     away = true;
     one.cut();
