@@ -29,7 +29,7 @@ await Promise.all([
   build({ ...esm, entryPoints: [here('client/src/index.ts')], outfile: here('client/dist/client.js') }),
   build({ ...esm, entryPoints: [here('client/src/outbox.ts')], outfile: here('client/dist/outbox.js'), external: ['@hubbub/client'] }),
   // For a <script> without modules: window.hubbub.connect(…).
-  build({ ...common, format: 'iife', target: 'es2018', stdin: { contents: SCRIPT, sourcefile: 'script.ts', resolveDir: here('client/src') }, outfile: here('client/dist/client.iife.js') }),
+  build({ ...common, format: 'iife', target: 'es2020', stdin: { contents: SCRIPT, sourcefile: 'script.ts', resolveDir: here('client/src') }, outfile: here('client/dist/client.iife.js') }),
   build({ ...esm, entryPoints: [here('react/src/index.ts')], outfile: here('react/dist/index.js'), external: ['react', '@hubbub/client'] }),
 ]);
 
