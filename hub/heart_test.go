@@ -120,6 +120,7 @@ func (f *fakes) Serve(w http.ResponseWriter, r *http.Request, accept transport.A
 type fake struct{ *fakes }
 
 func (f fake) Read() (*transport.Message, error) { <-f.end; return nil, io.EOF }
+func (f fake) Wait() bool                        { return false }
 func (f fake) Write(*message.Frame) error        { return nil }
 func (f fake) Drained() <-chan struct{}          { return nil }
 func (f fake) Seen() bool                        { return true }

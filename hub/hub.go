@@ -73,6 +73,7 @@ type Hub struct {
 	users   map[string]map[*Peer]struct{} // by user; anonymous peers are not in it
 	ending  ending
 	running sync.WaitGroup // a count for each goroutine of a peer
+	spare   chan *Peer     // to a reader that has no connection any more
 }
 
 // history is what a hub has of its recoverable rooms.
@@ -83,7 +84,8 @@ type history struct {
 
 // New returns a hub. nil means the zero Options.
 func New(opts *Options) *Hub {
-	h := &Hub{peers: map[string]*Peer{}}
+	h := &Hub{peers: map[string]*Peer{}, spare: make(chan *Peer)}
+	h.ending.begun = make(chan struct{})
 	h.ending.ctx, h.ending.end = context.WithCancel(context.Background())
 	if opts != nil {
 		h.opts = *opts
@@ -174,11 +176,12 @@ func (h *Hub) identify(r *http.Request) (string, error) {
 		return "", nil
 	}
 	user, err := h.opts.Identify(r)
+	if err == nil && utf8.ValidString(user) { // or two users could look the same in JSON
+		return user, nil
+	}
 	var refusal *transport.Refusal
 	var public *message.Error
 	switch {
-	case err == nil && utf8.ValidString(user): // or two users could look the same in JSON
-		return user, nil
 	case errors.As(err, &refusal):
 		return "", err
 	case errors.As(err, &public):

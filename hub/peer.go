@@ -159,9 +159,9 @@ func State[T any](p *Peer) *T {
 // welcome is the first frame of every connection. Connections come in storms, so
 // it is put together by hand.
 func (p *Peer) welcome(secret string) *message.Frame {
-	user, _ := message.JSON.Marshal(p.user)
 	b := append(make([]byte, 0, 192), `{"id":"`+p.id...)
 	if p.user != "" {
+		user, _ := message.JSON.Marshal(p.user)
 		b = append(append(b, `","user":`...), user...)
 		b = append(b, `,"session":"`...)
 	} else {

@@ -68,6 +68,7 @@ func (c *puppet) Read() (*transport.Message, error) {
 	}
 }
 
+func (c *puppet) Wait() bool                 { return false }
 func (c *puppet) Write(*message.Frame) error { c.writes.Add(1); return nil }
 func (c *puppet) Ping() error                { return nil }
 func (c *puppet) Seen() bool                 { return c.alive.Load() }

@@ -19,6 +19,7 @@ type ending struct {
 	ctx      context.Context // until Shutdown returns
 	end      context.CancelFunc
 	draining bool               // nobody is let in
+	begun    chan struct{}      // closed when draining is set
 	closed   bool               // nobody is even turned away in good order
 	leaving  map[*Peer]struct{} // unknown, or not known any more, but still read
 	reading  sync.WaitGroup     // a count for each connection that is read
@@ -117,7 +118,10 @@ func (p *Peer) discard() {
 func (h *Hub) Shutdown(ctx context.Context) error {
 	h.freeze()
 	h.mu.Lock()
-	h.ending.draining = true
+	if !h.ending.draining {
+		h.ending.draining = true
+		close(h.ending.begun)
+	}
 	h.mu.Unlock()
 	defer h.ending.end()
 	defer h.closeLogs()

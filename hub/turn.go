@@ -83,50 +83,6 @@ func (in *inbound) fit() {
 	in.parse() // it was checked, but its parts are elsewhere now
 }
 
-// read reads until the connection ends or another goroutine reads on. Its frame
-// is what the stack of an idle connection consists of: the rest is elsewhere.
-func (p *Peer) read() {
-	defer p.hub.running.Done()
-	for {
-		m, err := p.conn.Read()
-		switch {
-		case err == nil:
-			if !p.receive(m) {
-				return
-			}
-		case errors.Is(err, transport.ErrIdle):
-			p.startReading()
-			return
-		case !p.broken(err):
-			return
-		}
-	}
-}
-
-// startReading starts a goroutine that reads. The caller is one of the hub's
-// counted goroutines itself, so the count cannot be zero.
-func (p *Peer) startReading() {
-	p.hub.running.Add(1)
-	go p.read()
-}
-
-// broken ends a peer whose connection has failed, and reports whether it has to
-// be read on: after a violation, until the client has answered the close.
-func (p *Peer) broken(err error) bool {
-	var broken *transport.Violation
-	if !errors.As(err, &broken) {
-		p.hub.unread(p)
-		p.end(err)
-		return false
-	}
-	if broken.Code == message.CloseTooLarge {
-		p.refuse("", "", message.Errorf(message.TooLarge, "%s", broken.Reason))
-	}
-	p.conn.Close(broken.Code, broken.Reason)
-	p.end(&transport.CloseError{Code: broken.Code, Reason: broken.Reason, Local: true})
-	return true
-}
-
 // receive passes an answer on, and everything else to its handler. It reports
 // whether this goroutine is to read on.
 func (p *Peer) receive(m *transport.Message) bool {

@@ -22,16 +22,26 @@ func bare(t *testing.T, m mode) (transport.Conn, *socket) {
 		})
 	}))
 	c := s.socket(t)
-	conn := await(t, "the connection", conns)
+	conn := &mortal{Conn: await(t, "the connection", conns)}
 	t.Cleanup(func() {
 		c.cut()
-		for {
-			if _, err := conn.Read(); err != nil && !errors.Is(err, transport.ErrIdle) {
-				return
-			}
+		for !conn.ended {
+			_, _ = conn.Read()
 		}
 	})
 	return conn, c
+}
+
+// mortal knows whether Read has met the end.
+type mortal struct {
+	transport.Conn
+	ended bool
+}
+
+func (m *mortal) Read() (*transport.Message, error) {
+	got, err := m.Conn.Read()
+	m.ended = err != nil && !errors.Is(err, transport.ErrIdle)
+	return got, err
 }
 
 // read reads the next message with its caller's own stack.

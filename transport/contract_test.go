@@ -370,3 +370,45 @@ func TestCutMessage(t *testing.T) {
 		}
 	})
 }
+
+// Wait spends the silence between two messages with less stack than Read: it sees
+// what comes, keeps it for Read, and leaves the end of the connection to it, too.
+func TestWait(t *testing.T) {
+	conn, c := bare(t, plain)
+	wait := func() {
+		t.Helper()
+		if !conn.Wait() {
+			t.Fatal("Wait cannot tell whether there is something to be read")
+		}
+	}
+	read := func(want string) {
+		t.Helper()
+		if m, err := conn.Read(); err != nil || string(m.Data) != want {
+			t.Fatalf("%v, %v", m, err)
+		}
+	}
+	c.put(msg("first"))
+	wait()
+	wait() // there is nothing to wait for
+	read("first")
+	if m, err := conn.Read(); !errors.Is(err, transport.ErrIdle) {
+		t.Fatalf("%v, %v", m, err)
+	}
+	c.put(msg("second") + msg("last"))
+	wait()
+	read("second")
+	wait()
+	read("last")
+	c.cut()
+	wait()
+	if m, err := conn.Read(); err == nil || !strings.Contains(err.Error(), "cut") {
+		t.Errorf("%v, %v", m, err)
+	}
+}
+
+// Beneath TLS, Wait does not even try: what is there may be no message.
+func TestWaitBeneathTLS(t *testing.T) {
+	if conn, _ := bare(t, secure); conn.Wait() {
+		t.Error("Wait has waited")
+	}
+}

@@ -218,9 +218,11 @@ func (s *server) admit(*http.Request) (func(transport.Conn), error) {
 }
 
 func (s *server) read(p *peer) {
+	p.Wait()
 	for {
 		m, err := p.Read()
 		if errors.Is(err, transport.ErrIdle) {
+			p.Wait()
 			continue
 		}
 		e := event{err: err}

@@ -257,6 +257,9 @@ func (c *PipeConn) end(err error) {
 	c.line.cond.Broadcast()
 }
 
+// Wait implements Conn.
+func (c *PipeConn) Wait() bool { return false }
+
 // Read implements Conn.
 func (c *PipeConn) Read() (*Message, error) {
 	c.line.mu.Lock()

@@ -389,10 +389,14 @@ type inbox struct {
 	fill   func(fd uintptr) bool
 	n      int
 	err    error
+	failed error // what Wait has met, for Read
 
 	between bool // nothing of the next frame has been read
 	rest    bool // the stack has grown: do not wait between frames
 }
+
+// idle reports whether it is time for ErrIdle.
+func (in *inbox) idle() bool { return in.rest && in.between && len(in.unread) == 0 }
 
 var inboxes = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
 
@@ -400,23 +404,22 @@ var inboxes = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }
 // connection holds none, and a busy one reads many messages with one syscall.
 func (t *tap) Read(p []byte) (int, error) {
 	in := &t.inbox
+	if in.idle() {
+		return 0, ErrIdle
+	}
+	if err := in.failed; err != nil {
+		in.failed = nil
+		return 0, cut(err)
+	}
 	if len(in.unread) == 0 {
 		if t.raw == nil || len(p) >= 16<<10 {
 			n, err := t.Conn.Read(p)
 			t.sign(n)
 			return n, cut(err)
 		}
-		t.worker.yield()
-		err := t.raw.Read(in.fill)
-		if err == nil {
-			err = in.err
-		}
-		if err != nil {
-			in.release()
+		if err := t.fetch(); err != nil {
 			return 0, cut(err)
 		}
-		t.sign(in.n)
-		in.unread = (*in.buf)[:in.n]
 	}
 	in.between = false
 	n := copy(p, in.unread)
@@ -424,6 +427,23 @@ func (t *tap) Read(p []byte) (int, error) {
 		in.release()
 	}
 	return n, nil
+}
+
+// fetch waits until there is something in the inbox.
+func (t *tap) fetch() error {
+	in := &t.inbox
+	t.worker.yield()
+	err := t.raw.Read(in.fill)
+	if err == nil {
+		err = in.err
+	}
+	if err != nil {
+		in.release()
+		return err
+	}
+	t.sign(in.n)
+	in.unread = (*in.buf)[:in.n]
+	return nil
 }
 
 func (t *tap) sign(n int) {

@@ -57,10 +57,6 @@ func (in *inbox) fillOnce(fd uintptr) bool {
 			continue
 		case syscall.EAGAIN:
 			in.release()
-			if in.rest && in.between {
-				in.err = ErrIdle
-				return true
-			}
 			return false
 		case nil:
 			if in.n == 0 {

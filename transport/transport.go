@@ -25,6 +25,10 @@ type Conn interface {
 	// connection and its resources are gone. It is a *CloseError where a close
 	// frame ended it.
 	Read() (*Message, error)
+	// Wait waits, as Read does and instead of it, until Read has something to do, and
+	// reports whether it could: some connections cannot tell. It needs so little stack
+	// that a connection best spends its idle time there, on a fresh goroutine.
+	Wait() bool
 	// Write queues a message. An error means that the connection takes no more;
 	// except message.ErrBehind, for a message of the policy message.CatchUp: it
 	// takes this one when Drained says so.
@@ -48,10 +52,10 @@ type Conn interface {
 	Limit() int
 }
 
-// ErrIdle is returned by Read, now and then, when nothing is there to be read:
-// call it again, on a fresh goroutine. The stack of one that has handled
-// messages has grown, does not shrink while it waits, and would be most of what
-// an idle connection costs.
+// ErrIdle is returned by Read, now and then, when nothing is there to be read: go
+// on with Wait, on a fresh goroutine. The stack of one that has handled messages
+// has grown, does not shrink while it waits, and would be most of what an idle
+// connection costs.
 var ErrIdle = errors.New("transport: idle")
 
 // Transport turns HTTP requests into connections. It is safe for concurrent use.

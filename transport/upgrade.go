@@ -70,7 +70,8 @@ const control = 131
 
 // switching is the answer that ends HTTP on a connection.
 func switching(h http.Header) []byte {
-	b := bytes.NewBufferString("HTTP/1.1 101 Switching Protocols\r\n")
+	b := bytes.NewBuffer(make([]byte, 0, 256))
+	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
 	_ = h.Write(b) // a bytes.Buffer takes everything
 	b.WriteString("\r\n")
 	return b.Bytes()

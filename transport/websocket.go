@@ -197,12 +197,26 @@ func (c *wsConn) Close(code int, reason string) { c.closeWith(sendable(code), re
 // Abort implements Conn.
 func (c *wsConn) Abort() { c.kill() }
 
+// Wait implements Conn.
+func (c *wsConn) Wait() bool {
+	if c.raw == nil {
+		return false
+	}
+	if len(c.inbox.unread) == 0 && c.br.Buffered() == 0 {
+		c.inbox.failed = c.fetch()
+	}
+	return true
+}
+
 // Read implements Conn.
 func (c *wsConn) Read() (*Message, error) {
 	if c.partial != nil && c.closing() {
 		return nil, c.end(c.discard())
 	}
-	c.inbox.between = c.br.Buffered() == 0
+	if c.inbox.between = c.br.Buffered() == 0; c.inbox.idle() {
+		c.inbox.rest = false
+		return nil, ErrIdle
+	}
 	typ, r, err := c.ws.Reader(context.Background()) // a context that can end would cost 9 allocations
 	if err != nil {
 		if errors.Is(err, ErrIdle) {

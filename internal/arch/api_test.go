@@ -26,7 +26,7 @@ var public = []struct {
 	most int
 }{
 	{"message", 40},
-	{"transport", 28},
+	{"transport", 29},
 	{"room", 75},
 	{"hub", 80},
 	{"middleware", 0},
