@@ -62,7 +62,13 @@ type Frame struct {
 	taken   bool       // one of the encodings has the headroom
 	mu      sync.Mutex // held while an encoding is made
 	made    [variants]atomic.Bool
-	encoded [variants][]byte
+	encoded [variants]Encoded
+}
+
+// Encoded is a frame in one of its encodings: what queues hold, and never modify.
+type Encoded struct {
+	Frame *Frame // nil for what is no message, as a ping
+	Bytes []byte // of all that is written for it
 }
 
 // Payload is the message as the protocol defines it, without a transport's
@@ -82,18 +88,18 @@ func (f *Frame) Key() string { return f.key }
 func (f *Frame) Policy() Policy { return f.policy }
 
 // Encoding returns the frame in encoding v, calling encode the first time.
-func (f *Frame) Encoding(v Variant, encode func(*Frame) []byte) []byte {
+func (f *Frame) Encoding(v Variant, encode func(*Frame) []byte) *Encoded {
 	if !f.made[v].Load() {
 		f.encode(v, encode)
 	}
-	return f.encoded[v]
+	return &f.encoded[v]
 }
 
 func (f *Frame) encode(v Variant, encode func(*Frame) []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.made[v].Load() {
-		f.encoded[v] = encode(f)
+		f.encoded[v] = Encoded{f, encode(f)}
 		f.made[v].Store(true)
 	}
 }

@@ -149,8 +149,8 @@ func TestFrameIsEncodedOnce(t *testing.T) {
 					made++
 					return f.Prefixed([]byte("head"))
 				})
-				if !bytes.Equal(b, append([]byte("head"), f.Payload()...)) {
-					t.Errorf("%q", b)
+				if !bytes.Equal(b.Bytes, append([]byte("head"), f.Payload()...)) {
+					t.Errorf("%q", b.Bytes)
 				}
 			}
 		})
@@ -162,8 +162,8 @@ func TestFrameIsEncodedOnce(t *testing.T) {
 	if other := f.Prefixed([]byte("HEAD")); !bytes.HasPrefix(other, []byte("HEAD")) || !bytes.HasPrefix(f.Prefixed([]byte("x")), []byte("x{")) {
 		t.Errorf("a second prefix must not touch the first: %q", other)
 	}
-	if b := f.Encoding(message.WebSocket, nil); !bytes.HasPrefix(b, []byte("head")) {
-		t.Errorf("the first encoding has changed: %q", b)
+	if b := f.Encoding(message.WebSocket, nil); b.Frame != f || !bytes.HasPrefix(b.Bytes, []byte("head")) {
+		t.Errorf("the first encoding has changed: %q", b.Bytes)
 	}
 }
 

@@ -202,8 +202,8 @@ func TestDeflateOnce(t *testing.T) {
 			made++
 			return nil
 		})
-		if err != nil || !strings.HasSuffix(string(encoded), payload) || made != 1 {
-			t.Fatalf("%.100q was sent, %.100q is kept, %d were made; %v", payload, encoded, made, err)
+		if err != nil || !strings.HasSuffix(string(encoded.Bytes), payload) || made != 1 {
+			t.Fatalf("%.100q was sent, %.100q is kept, %d were made; %v", payload, encoded.Bytes, made, err)
 		}
 	})
 }

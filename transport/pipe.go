@@ -143,7 +143,7 @@ func (c *PipeConn) Write(f *message.Frame) error {
 	if c.sent != nil || c.err != nil {
 		return ErrClosed
 	}
-	switch c.other.in.Push(queue.Item{Frame: f, Bytes: f.Payload()}, c.hard, c.other.frozen) {
+	switch c.other.in.Push(&message.Encoded{Frame: f, Bytes: f.Payload()}, c.hard, c.other.frozen) {
 	case queue.Overflow:
 		c.other.in.Clear()
 		c.close(&CloseError{message.CloseSlow, "too slow: more was pending than this connection may have", true})
@@ -283,10 +283,10 @@ func (c *PipeConn) take() (*Message, error) {
 		return nil, c.err
 	}
 	for {
-		it, ok := c.in.Pop()
+		it := c.in.Pop()
 		c.other.relax()
 		switch {
-		case !ok:
+		case it == nil:
 			return nil, c.answer()
 		case c.sent != nil: // behind our close frame nothing counts but its answer
 			continue

@@ -72,7 +72,7 @@ func (t *tap) Write(p []byte) (int, error) {
 		t.closeFrame(p[2:])
 	case p[0] == 0x8a && t.owe(p):
 	default:
-		_ = t.push(queue.Item{Bytes: append([]byte(nil), p...)})
+		_ = t.push(&message.Encoded{Bytes: append([]byte(nil), p...)})
 	}
 	return len(p), nil
 }
@@ -185,14 +185,14 @@ func (t *tap) hurry() {
 func (t *tap) finish(last CloseError) (start bool) {
 	t.last, t.state.closing = last, true
 	t.relax()
-	t.q.Push(queue.Item{Bytes: closeFrame(last.Code, last.Reason)}, math.MaxInt, false)
+	t.q.Push(&message.Encoded{Bytes: closeFrame(last.Code, last.Reason)}, math.MaxInt, false)
 	start = !t.state.queued
 	t.state.queued = true
 	return start
 }
 
 // push queues one whole frame. It never blocks.
-func (t *tap) push(it queue.Item) error {
+func (t *tap) push(it *message.Encoded) error {
 	t.mu.Lock()
 	if t.state.closing || t.state.dead {
 		t.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/hubbub-go/hubbub/internal/queue"
+	"github.com/hubbub-go/hubbub/message"
 )
 
 // hijacker hands the tap to the library in place of the connection.
@@ -52,7 +52,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		c.worker = c.s.workers.pick()
 	}
 	if h.own {
-		_ = c.push(queue.Item{Bytes: switching(h.Header())})
+		_ = c.push(&message.Encoded{Bytes: switching(h.Header())})
 	}
 	br := bufio.NewReaderSize(&c.tap, 64)
 	if n := rw.Reader.Buffered(); n > 0 {

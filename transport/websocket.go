@@ -168,7 +168,7 @@ func (c *wsConn) Write(f *message.Frame) error {
 	if c.deflate && len(f.Payload()) >= c.s.opts.CompressFrom {
 		b = f.Encoding(message.WebSocketDeflated, deflated)
 	}
-	return c.push(queue.Item{Frame: f, Bytes: b})
+	return c.push(b)
 }
 
 // Ping implements Conn.
@@ -185,7 +185,7 @@ func (c *wsConn) Ping() error {
 	if c.owe(pingFrame) {
 		return nil
 	}
-	return c.push(queue.Item{Bytes: pingFrame})
+	return c.push(&message.Encoded{Bytes: pingFrame})
 }
 
 // Seen implements Conn.

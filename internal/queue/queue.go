@@ -13,24 +13,20 @@ const Overhead = 256
 // few is how many LatestOnly items are looked through rather than indexed.
 const few = 8
 
-// Item is one thing to be written, whole. Frame is nil for what belongs to the
-// connection itself: control frames, which no policy touches.
-type Item struct {
-	Frame *message.Frame
-	Bytes []byte // shared with other queues: never modified; never empty
-}
-
-func (it *Item) cost() int { return len(it.Bytes) + Overhead }
+// cost is what it counts.
+func cost(it *message.Encoded) int { return len(it.Bytes) + Overhead }
 
 // latest reports whether a newer item may take the place of it.
-func (it *Item) latest() bool {
-	return it.Frame != nil && it.Frame.Policy() == message.LatestOnly
+func latest(it *message.Encoded) bool {
+	return it != nil && it.Frame != nil && it.Frame.Policy() == message.LatestOnly
 }
 
-// Queue is a first-in first-out list of items. What is taken or dropped leaves a
-// hole, an Item without bytes, so that no other item has to move for it.
+// Queue is a first-in first-out list of items, each one thing to be written,
+// whole, and shared with other queues. No policy touches those without a Frame,
+// which belong to the connection itself. What is taken or dropped leaves a hole, a
+// nil, so that no other item has to move for it.
 type Queue struct {
-	items  []Item
+	items  []*message.Encoded
 	head   int // the first item; there is one there if live > 0
 	live   int // how many items are no holes
 	size   int // their bytes
@@ -60,17 +56,17 @@ const (
 // the connection is not taking anything at the moment. An empty queue takes an
 // item of any size; one over the limit does not count against those behind it,
 // or it would be the end of every connection that gets one.
-func (q *Queue) Push(it Item, hard int, busy bool) Verdict {
+func (q *Queue) Push(it *message.Encoded, hard int, busy bool) Verdict {
 	if it.Frame != nil {
-		if v := q.apply(&it, hard, busy); v != Queued {
+		if v := q.apply(it, hard, busy); v != Queued {
 			return v
 		}
 	}
 	if q.live > 0 {
-		if first := q.items[q.head].cost(); first > hard {
+		if first := cost(q.items[q.head]); first > hard {
 			hard += first
 		}
-		if q.Held()+it.cost() > hard {
+		if q.Held()+cost(it) > hard {
 			return Overflow
 		}
 	}
@@ -79,8 +75,8 @@ func (q *Queue) Push(it Item, hard int, busy bool) Verdict {
 }
 
 // apply does what the policy of it asks for, to it or to what is pending.
-func (q *Queue) apply(it *Item, hard int, busy bool) Verdict {
-	f, total := it.Frame, q.Held()+it.cost()
+func (q *Queue) apply(it *message.Encoded, hard int, busy bool) Verdict {
+	f, total := it.Frame, q.Held()+cost(it)
 	crowded := q.live > 0 && total > hard/2
 	switch f.Policy() {
 	case message.Volatile:
@@ -101,7 +97,7 @@ func (q *Queue) apply(it *Item, hard int, busy bool) Verdict {
 	case message.CatchUp:
 		q.behind = 0
 		if crowded {
-			q.behind = it.cost()
+			q.behind = cost(it)
 			return Behind
 		}
 	}
@@ -110,11 +106,11 @@ func (q *Queue) apply(it *Item, hard int, busy bool) Verdict {
 
 // append puts it at the end. A full list is cleared of holes if it is mostly
 // that: each hole is moved over once for each item that went.
-func (q *Queue) append(it Item) {
+func (q *Queue) append(it *message.Encoded) {
 	if len(q.items) == cap(q.items) && len(q.items) > 2*q.live {
 		q.compact()
 	}
-	if it.latest() {
+	if latest(it) {
 		q.latest++
 		if q.index != nil {
 			q.index[placeOf(it.Frame)] = len(q.items)
@@ -128,10 +124,10 @@ func (q *Queue) append(it Item) {
 func (q *Queue) compact() {
 	kept := q.items[:0]
 	for _, it := range q.items[q.head:] {
-		if it.Bytes == nil {
+		if it == nil {
 			continue
 		}
-		if q.index != nil && it.latest() {
+		if q.index != nil && latest(it) {
 			q.index[placeOf(it.Frame)] = len(kept)
 		}
 		kept = append(kept, it)
@@ -146,7 +142,7 @@ func (q *Queue) find(p place) int {
 	if q.index == nil && q.latest > few {
 		q.index = make(map[place]int, 2*few)
 		for i := range q.items {
-			if q.items[i].latest() {
+			if latest(q.items[i]) {
 				q.index[placeOf(q.items[i].Frame)] = i
 			}
 		}
@@ -158,7 +154,7 @@ func (q *Queue) find(p place) int {
 		return -1
 	}
 	for i, left := len(q.items)-1, q.latest; left > 0; i-- {
-		if q.items[i].latest() {
+		if latest(q.items[i]) {
 			if placeOf(q.items[i].Frame) == p {
 				return i
 			}
@@ -172,9 +168,12 @@ func (q *Queue) find(p place) int {
 // It frees more than one item's worth, so that the scan is paid seldom.
 func (q *Queue) dropOldest(room string, need int) {
 	for i := q.head; i < len(q.items) && need > 0; i++ {
-		it := &q.items[i]
+		it := q.items[i]
+		if it == nil {
+			continue
+		}
 		if f := it.Frame; f != nil && f.Policy() == message.DropOldest && f.Room() == room {
-			need -= it.cost()
+			need -= cost(it)
 			q.forget(i)
 			q.lost++
 		}
@@ -184,16 +183,16 @@ func (q *Queue) dropOldest(room string, need int) {
 
 // forget makes a hole of the i-th item, so that its frame can be freed.
 func (q *Queue) forget(i int) {
-	it := &q.items[i]
+	it := q.items[i]
 	q.live--
 	q.size -= len(it.Bytes)
-	if q.latest > 0 && it.latest() {
+	if q.latest > 0 && latest(it) {
 		q.latest--
 		if q.index != nil {
 			delete(q.index, placeOf(it.Frame))
 		}
 	}
-	*it = Item{}
+	q.items[i] = nil
 }
 
 // settle finds the head again.
@@ -202,7 +201,7 @@ func (q *Queue) settle() {
 		q.items, q.head = q.items[:0], 0
 		return
 	}
-	for q.items[q.head].Bytes == nil {
+	for q.items[q.head] == nil {
 		q.head++
 	}
 }
@@ -225,15 +224,15 @@ func (q *Queue) Drained(hard int) bool {
 // Lost is how many items policies have dropped since the queue was made.
 func (q *Queue) Lost() int { return q.lost }
 
-// Pop takes the first item.
-func (q *Queue) Pop() (Item, bool) {
+// Pop takes the first item; it is nil if there is none.
+func (q *Queue) Pop() *message.Encoded {
 	if q.live == 0 {
-		return Item{}, false
+		return nil
 	}
 	it := q.items[q.head]
 	q.forget(q.head)
 	q.settle()
-	return it, true
+	return it
 }
 
 // Take takes as many items as fit into most bytes, but one at least. A single
@@ -245,25 +244,28 @@ func (q *Queue) Take(buf []byte, most int) []byte {
 	out := q.items[q.head].Bytes
 	n, end, size := 1, q.head+1, len(out)
 	for n < q.live {
-		b := q.items[end].Bytes
-		if size+len(b) > most {
-			break
-		}
-		if end++; b != nil {
+		it := q.items[end]
+		if it != nil {
+			if size+len(it.Bytes) > most {
+				break
+			}
 			n++
-			size += len(b)
+			size += len(it.Bytes)
 		}
+		end++
 	}
 	taken := q.items[q.head:end]
 	if n > 1 {
 		out = buf[:0]
-		for i := range taken {
-			out = append(out, taken[i].Bytes...)
+		for _, it := range taken {
+			if it != nil {
+				out = append(out, it.Bytes...)
+			}
 		}
 	}
 	if q.latest > 0 {
 		for i := range taken {
-			if taken[i].Bytes != nil {
+			if taken[i] != nil {
 				q.forget(q.head + i)
 			}
 		}

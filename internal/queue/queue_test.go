@@ -149,7 +149,7 @@ func TestPolicies(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var q queue.Queue
 			for i, s := range tt.steps {
-				if got := q.Push(queue.Item{Frame: frame(t, s.room, s.policy), Bytes: []byte(s.data)}, hard, s.busy); got != s.want {
+				if got := q.Push(&message.Encoded{Frame: frame(t, s.room, s.policy), Bytes: []byte(s.data)}, hard, s.busy); got != s.want {
 					t.Fatalf("step %d: %v, want %v", i, got, s.want)
 				}
 			}
@@ -157,7 +157,7 @@ func TestPolicies(t *testing.T) {
 				t.Errorf("%d were lost, want %d", q.Lost(), tt.lost)
 			}
 			var left []string
-			for it, ok := q.Pop(); ok; it, ok = q.Pop() {
+			for it := q.Pop(); it != nil; it = q.Pop() {
 				left = append(left, fmt.Sprint((len(it.Bytes)+queue.Overhead)/unit))
 			}
 			if got := strings.Join(left, " "); got != tt.left || q.Size() != 0 || !q.Empty() {
@@ -171,14 +171,14 @@ func TestPolicies(t *testing.T) {
 func TestControl(t *testing.T) {
 	var q queue.Queue
 	for range 10 {
-		if v := q.Push(queue.Item{Bytes: []byte(of(10))}, hard, true); v != queue.Queued {
+		if v := q.Push(&message.Encoded{Bytes: []byte(of(10))}, hard, true); v != queue.Queued {
 			t.Fatal(v)
 		}
 	}
-	if v := q.Push(queue.Item{Bytes: make([]byte, 1)}, hard, true); v != queue.Overflow {
+	if v := q.Push(&message.Encoded{Bytes: make([]byte, 1)}, hard, true); v != queue.Overflow {
 		t.Fatal(v)
 	}
-	if v := q.Push(queue.Item{Frame: frame(t, "a", message.DropOldest), Bytes: make([]byte, 1)}, hard, false); v != queue.Overflow {
+	if v := q.Push(&message.Encoded{Frame: frame(t, "a", message.DropOldest), Bytes: make([]byte, 1)}, hard, false); v != queue.Overflow {
 		t.Fatal(v)
 	}
 	if q.Held() != hard || q.Lost() != 0 {
@@ -194,7 +194,7 @@ func TestKeys(t *testing.T) {
 		push := func(room, key string, data int) {
 			t.Helper()
 			f := keyed(t, room, key, message.LatestOnly)
-			if v := q.Push(queue.Item{Frame: f, Bytes: []byte{byte(data)}}, hard, false); v != queue.Queued {
+			if v := q.Push(&message.Encoded{Frame: f, Bytes: []byte{byte(data)}}, hard, false); v != queue.Queued {
 				t.Fatal(v)
 			}
 		}
@@ -226,13 +226,13 @@ func TestManyKeys(t *testing.T) {
 	start := time.Now()
 	for range rounds {
 		for _, f := range frames {
-			if v := q.Push(queue.Item{Frame: f, Bytes: f.Payload()}, 1<<30, true); v != queue.Queued {
+			if v := q.Push(&message.Encoded{Frame: f, Bytes: f.Payload()}, 1<<30, true); v != queue.Queued {
 				t.Fatal(v)
 			}
 		}
 	}
 	n := 0
-	for it, ok := q.Pop(); ok; it, ok = q.Pop() {
+	for it := q.Pop(); it != nil; it = q.Pop() {
 		if it.Frame != frames[n] {
 			t.Fatalf("item %d has the key %q", n, it.Frame.Key())
 		}
@@ -254,7 +254,7 @@ func TestReplacedForEver(t *testing.T) {
 		}
 		push := func() {
 			for _, f := range frames {
-				q.Push(queue.Item{Frame: f, Bytes: f.Payload()}, hard, true)
+				q.Push(&message.Encoded{Frame: f, Bytes: f.Payload()}, hard, true)
 			}
 		}
 		push()
@@ -275,7 +275,7 @@ func TestTrim(t *testing.T) {
 	before := heap()
 	for k := range keys {
 		f := keyed(t, "r", fmt.Sprint(k), message.LatestOnly)
-		q.Push(queue.Item{Frame: f, Bytes: f.Payload()}, 1<<30, true)
+		q.Push(&message.Encoded{Frame: f, Bytes: f.Payload()}, 1<<30, true)
 	}
 	for !q.Empty() {
 		q.Take(nil, 1<<10)
@@ -314,7 +314,7 @@ func TestMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			b := f.Encoding(message.WebSocket, func(f *message.Frame) []byte { return f.Prefixed([]byte("\x81\x40")) })
-			if q.Push(queue.Item{Frame: f, Bytes: b}, hard, true) == queue.Overflow {
+			if q.Push(b, hard, true) == queue.Overflow {
 				break
 			}
 		}
@@ -333,7 +333,7 @@ func TestTake(t *testing.T) {
 		for i, n := range sizes {
 			b := bytes.Repeat([]byte{byte('a' + i)}, n)
 			all = append(all, b)
-			q.Push(queue.Item{Bytes: b}, hard, false)
+			q.Push(&message.Encoded{Bytes: b}, hard, false)
 		}
 		return all
 	}
@@ -361,7 +361,7 @@ func TestTake(t *testing.T) {
 		t.Error("Clear has left something")
 	}
 	q.Trim()
-	if v := q.Push(queue.Item{Bytes: []byte("x")}, 10, false); v != queue.Queued {
+	if v := q.Push(&message.Encoded{Bytes: []byte("x")}, 10, false); v != queue.Queued {
 		t.Error(v)
 	}
 }
@@ -370,7 +370,7 @@ func TestTake(t *testing.T) {
 func TestAllocations(t *testing.T) {
 	var q queue.Queue
 	buf := make([]byte, 0, 1000)
-	it := queue.Item{Frame: frame(t, "a", message.Disconnect), Bytes: make([]byte, 10)}
+	it := &message.Encoded{Frame: frame(t, "a", message.Disconnect), Bytes: make([]byte, 10)}
 	if n := testing.AllocsPerRun(100, func() {
 		for range 50 {
 			q.Push(it, hard, false)
