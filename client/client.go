@@ -138,7 +138,8 @@ func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 }
 
 // Close waits until everything that was sent has its answer, at most until ctx
-// ends, and closes the connection. What is sent from then on ends with ErrClosed.
+// ends, and closes the connection. What is sent from then on ends with ErrClosed,
+// and streams that run, which are not waited for, with ErrUnknown.
 // No handler is called any more, but one that runs is not waited for. The error
 // says that something had no answer.
 func (c *Client) Close(ctx context.Context) error {
@@ -147,6 +148,7 @@ func (c *Client) Close(ctx context.Context) error {
 	c.mu.Unlock()
 	n := c.drain(ctx)
 	c.inbox.mute()
+	c.endStreams()
 	c.mu.Lock()
 	s := c.socket
 	c.mu.Unlock()

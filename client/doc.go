@@ -26,8 +26,8 @@
 // have been handled, the others that it was not. Messages are sent in the order
 // of the calls, over reconnects too, except that those to a room wait until it
 // is joined. A message without an ack is sent again with the same id; a server
-// that continues the session of the client handles it once. What Call has sent
-// is not repeated.
+// that continues the session of the client handles it once. What Call and
+// Stream have sent is not repeated.
 //
 // # What was missed
 //

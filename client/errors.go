@@ -14,12 +14,13 @@ import (
 
 // What can happen to a message besides an ack and a *message.Error of the
 // server. All are wrapped; after all but ErrUnknown the message has not been
-// handled.
+// handled, except that a Stream ends with ErrOverflow after it has begun.
 var (
 	// ErrClosed says that the client is closed, or the room was left.
 	ErrClosed = errors.New("client: closed")
-	// ErrOverflow says that there is no connection and the queue is full.
-	ErrOverflow = errors.New("client: no connection, and the queue is full")
+	// ErrOverflow says that there is no connection and the queue is full, or that a
+	// loop did not keep up with its Stream.
+	ErrOverflow = errors.New("client: too much waits")
 	// ErrExpired says that its time passed before the message could be sent.
 	ErrExpired = errors.New("client: not sent in time")
 	// ErrUnknown says that the message was sent and no answer came: the server

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +24,7 @@ const (
 	Say     message.Kind[Text]         = "chat.say"
 	Typing  message.Kind[bool]         = "chat.typing"
 	Length  message.Call[string, int]  = "length"
+	Letters message.Call[string, Text] = "letters"
 	Confirm message.Call[string, bool] = "confirm"
 )
 
@@ -37,6 +39,15 @@ func serve() *httptest.Server {
 			return 0, message.Errorf(message.Denied, "as you wish")
 		}
 		return len(s), nil
+	})
+	hub.Stream(chat, Letters, func(_ context.Context, _ *hub.Request, s string) iter.Seq2[Text, error] {
+		return func(yield func(Text, error) bool) {
+			for _, letter := range s {
+				if !yield(Text{string(letter)}, nil) {
+					return
+				}
+			}
+		}
 	})
 	return httptest.NewServer(h)
 }
@@ -67,6 +78,12 @@ func service(ctx context.Context, url string, show func(from, body string), relo
 	}
 	n, err := client.Call(ctx, room, Length, "hello") // a typed answer, or a *message.Error
 	log.Println(n, err)
+	for letter, err := range client.Stream(ctx, room, Letters, "hello") { // an answer in many parts
+		if err != nil {
+			return err
+		}
+		log.Println(letter.Body)
+	}
 	_ = client.Volatile(room, Typing, true) // not worth keeping
 	return c.Close(ctx)                     // waits for what was sent
 	//doc:end
@@ -171,4 +188,34 @@ func ExampleStart() {
 	// <nil>
 	// <nil>
 	// <nil>
+}
+
+// A question with many results. Leaving the loop stops the server, too.
+func ExampleStream() {
+	ctx, server := context.Background(), serve()
+	defer server.Close()
+	c, err := client.Dial(ctx, server.URL, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close(ctx)
+	room := c.Room("chat/1")
+	if _, err := room.Join(ctx, nil); err != nil {
+		fmt.Println(err)
+	}
+	for letter, err := range client.Stream(ctx, room, Letters, "hello") {
+		if err != nil {
+			fmt.Println(err)
+			break
+		}
+		fmt.Println(letter.Body)
+		if letter.Body == "l" {
+			break
+		}
+	}
+	// Output:
+	// h
+	// e
+	// l
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -309,4 +310,132 @@ func TestCuts(t *testing.T) {
 	if len(order) != messages || !slices.IsSorted(order) {
 		t.Errorf("%d messages: %q", len(order), order)
 	}
+}
+
+// streaming is a hub that counts up, here and in rooms count/{id}: to the number
+// that is asked for, or without end for 0. ended gets how far it has come when
+// nobody listens any more.
+func streaming(t *testing.T, ended chan<- int) *httptest.Server {
+	t.Helper()
+	h := hub.New(&hub.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), DrainTime: 50 * time.Millisecond})
+	up := func(ctx context.Context, r *hub.Request, to int) iter.Seq2[int, error] {
+		return func(yield func(int, error) bool) {
+			if to < 0 {
+				yield(0, message.Errorf(message.Invalid, "that is down"))
+				return
+			}
+			for i := 1; to == 0 || i <= to; i++ {
+				if !yield(i, nil) || ctx.Err() != nil {
+					ended <- i
+					return
+				}
+			}
+		}
+	}
+	hub.Stream(h, numbers, up)
+	hub.Stream(h.Rooms("count/{id}", nil), numbers, up)
+	return listen(t, h, "")
+}
+
+func TestHubStreams(t *testing.T) {
+	ended := make(chan int, 10)
+	s := streaming(t, ended)
+	c := connect(t, s, client.Options{})
+	testStreams(t, c, ended)
+	testStreams(t, enter(t, c, "count/1"), ended)
+	for _, err := range client.Stream(t.Context(), c.Room("count/2"), numbers, 1) {
+		if codeOf(err) != message.NotMember {
+			t.Error(err)
+		}
+	}
+	// All of them have ended at the server: 8 may be open.
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for _, err := range client.Stream(t.Context(), c, numbers, 0) {
+				if err != nil {
+					t.Error(err)
+				}
+				break
+			}
+		})
+	}
+	all.Wait()
+	for range 8 {
+		get(t, ended)
+	}
+}
+
+func testStreams(t *testing.T, p client.Place, ended <-chan int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sum, n := 0, 5000 // many more than may wait
+	for v, err := range client.Stream(ctx, p, numbers, n) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += v
+	}
+	if sum != n*(n+1)/2 {
+		t.Errorf("sum %d", sum)
+	}
+	for _, err := range client.Stream(ctx, p, numbers, -1) {
+		if codeOf(err) != message.Invalid {
+			t.Error(err)
+		}
+	}
+	for v := range client.Stream(ctx, p, numbers, 0) {
+		if v == 3 {
+			break
+		}
+	}
+	get(t, ended)
+	var last error
+	for v, err := range client.Stream(ctx, p, numbers, 0) {
+		if last = err; v == 3 {
+			cancel()
+		}
+	}
+	if !errors.Is(last, context.Canceled) {
+		t.Error(last)
+	}
+	get(t, ended)
+}
+
+// TestHubStreamIsLost: with the connection, or as its loop is too slow, and is told.
+func TestHubStreamIsLost(t *testing.T) {
+	ended := make(chan int, 10)
+	c := connect(t, streaming(t, ended), client.Options{})
+	var last error
+	for v, err := range client.Stream(t.Context(), c, numbers, 0) {
+		if last = err; v == 1 {
+			get(t, ended) // by a leave
+		}
+	}
+	if !errors.Is(last, client.ErrOverflow) {
+		t.Error(last)
+	}
+	if _, err := c.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+
+	h := hub.New(&hub.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	hub.Stream(h, numbers, func(ctx context.Context, r *hub.Request, _ int) iter.Seq2[int, error] {
+		return func(yield func(int, error) bool) {
+			yield(1, nil)
+			r.Peer.Close(message.CloseRestart, "again")
+			<-ctx.Done()
+			ended <- 1
+		}
+	})
+	c = connect(t, listen(t, h, ""), client.Options{})
+	var got []int
+	for v, err := range client.Stream(t.Context(), c, numbers, 0) {
+		got, last = append(got, v), err
+	}
+	if !errors.Is(last, client.ErrUnknown) || !slices.Equal(got, []int{1, 0}) {
+		t.Errorf("%v %v", got, last)
+	}
+	get(t, ended)
 }

@@ -14,7 +14,8 @@ type policy uint8
 const (
 	repeat policy = iota // until it is answered
 	once
-	now // once, and only on this connection
+	stream // once, and its end may take for ever
+	now    // once, and only on this connection
 )
 
 // frame is one encoded message.
@@ -35,8 +36,11 @@ type request struct {
 	// done is called once it is written.
 	done func()
 
+	results *results // of a stream
+	since   string   // where the room is to be
+
 	stop    func() bool   // ends its timer
-	place   *list.Element // in outgoing.items
+	place   *list.Element // in outgoing.items; nil: not there
 	written bool          // on the current connection
 	sent    bool          // on some connection
 	again   bool          // on an earlier connection, too
@@ -113,7 +117,13 @@ func (o *outgoing) remove(r *request) {
 		o.urgent = slices.DeleteFunc(o.urgent, func(u *request) bool { return u == r })
 		return
 	}
+	o.release(r)
+}
+
+// release gives the place of r in the queue back.
+func (o *outgoing) release(r *request) {
 	o.items.Remove(r.place)
+	r.place = nil
 	if r.bound() {
 		o.messages--
 		o.bytes -= len(r.data)
@@ -135,8 +145,11 @@ func (o *outgoing) next() *request {
 			continue
 		}
 		r.written, r.sent = true, true
-		if r.id == "" {
+		switch {
+		case r.id == "":
 			o.remove(r)
+		case r.policy == stream: // nothing waits for the end
+			o.release(r)
 		}
 		return r
 	}
@@ -202,7 +215,7 @@ func (o *outgoing) down() settled {
 		switch {
 		case r.policy == now:
 			return errLost
-		case r.policy == once && r.sent:
+		case r.policy != repeat && r.sent:
 			return unknown(errLost)
 		}
 		r.written, r.again = false, r.sent

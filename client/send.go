@@ -315,17 +315,14 @@ func (c *Client) refusal(ctx context.Context, q *request) error {
 	case o.messages == 0 || o.messages < c.opts.QueueMessages && o.bytes+len(q.data) <= c.opts.QueueBytes:
 		return nil
 	case s == nil:
-		return ErrOverflow
+		return fmt.Errorf("%w: there is no connection, and the queue is full", ErrOverflow)
 	}
 	return errFull
 }
 
 // expire ends a request whose context has ended.
 func (c *Client) expire(id string, cause error) {
-	c.mu.Lock()
-	q := c.out.take(id)
-	c.mu.Unlock()
-	if q != nil {
+	if q := c.giveUp(id); q != nil {
 		q.answer(message.Envelope{}, q.never(cause, fmt.Errorf("%w: %w", ErrExpired, cause)))
 	}
 }

@@ -45,7 +45,7 @@ type socket struct {
 
 	began time.Time
 	last  atomic.Int64 // when the server was heard, in ns since began
-	held  atomic.Bool  // handlers are slow, and nothing is read
+	held  atomic.Bool  // handlers or loops are slow, and nothing is read
 }
 
 func newSocket(c *Client) *socket {
@@ -131,10 +131,13 @@ func (s *socket) pinged(ctx context.Context) bool {
 // put hands handlers over. What finds no space before the connection ends is
 // missed, as what comes after it is.
 func (s *socket) put(run func(), size int) {
-	_ = s.client.inbox.put(s.ctx, event{run: run, bytes: max(1, size)}, func(held bool) {
-		s.heard()
-		s.held.Store(held)
-	})
+	_ = s.client.inbox.put(s.ctx, event{run: run, bytes: max(1, size)}, s.hold)
+}
+
+// hold is told when the client stops reading, and when it goes on.
+func (s *socket) hold(held bool) {
+	s.heard()
+	s.held.Store(held)
 }
 
 func (s *socket) write() {
@@ -289,6 +292,10 @@ func (s *socket) farewell(e *message.Envelope) {
 // receive takes one message. Answers are passed on at once, so that a handler
 // can wait for one; everything else goes through the inbox.
 func (s *socket) receive(e *message.Envelope, size int) {
+	if e.Stream != "" {
+		s.result(e, size)
+		return
+	}
 	switch e.Type {
 	case envelope.Ack, envelope.Error, envelope.Pong:
 		s.answered(e, size)
