@@ -28,6 +28,7 @@ type inbox struct {
 	events   []event
 	messages int
 	bytes    int
+	running  bool // handlers of a message are being called
 	muted    bool // messages are thrown away
 	ended    bool
 }
@@ -108,6 +109,7 @@ func (q *inbox) add(e event) {
 func (q *inbox) take() (event, bool) {
 	for {
 		q.mu.Lock()
+		q.running = false
 		if len(q.events) > 0 {
 			e := q.events[0]
 			q.events[0] = event{}
@@ -115,6 +117,7 @@ func (q *inbox) take() (event, bool) {
 			if e.bytes > 0 {
 				q.messages--
 				q.bytes -= e.bytes
+				q.running = true
 			}
 			q.mu.Unlock()
 			signal(q.freed)
@@ -127,6 +130,13 @@ func (q *inbox) take() (event, bool) {
 		}
 		<-q.filled
 	}
+}
+
+// idle reports whether the handlers of everything that has come have returned.
+func (q *inbox) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.running && q.messages == 0
 }
 
 // mute throws away what came from the server, and what will.

@@ -13,10 +13,7 @@ import (
 	"github.com/hubbub-go/hubbub/message"
 )
 
-const (
-	remembered = 2 * inboxMessages // cursors, to recognise what comes twice
-	againAfter = time.Second       // at least, until a join is tried again
-)
+const againAfter = time.Second // at least, until a join is tried again
 
 // Room is a room as this client sees it.
 type Room struct {
@@ -75,25 +72,6 @@ type waiter struct {
 	info  Info
 	err   error
 }
-
-// position is what has been processed. Cursors are opaque: they can be kept and
-// recognised, nothing else.
-type position struct {
-	cursor string
-	seen   []string // oldest first
-}
-
-func (p *position) restart(cursor string) { *p = position{cursor: cursor} }
-
-func (p *position) processed(cursor string) {
-	p.cursor = cursor
-	if len(p.seen) >= remembered {
-		p.seen = slices.Delete(p.seen, 0, len(p.seen)-remembered+1)
-	}
-	p.seen = append(p.seen, cursor)
-}
-
-func (p *position) known(cursor string) bool { return cursor != "" && slices.Contains(p.seen, cursor) }
 
 // joining reports whether messages to the room have to wait.
 func (m *membership) joining() bool { return m.wanted && !m.joined }

@@ -21,7 +21,10 @@ type place struct {
 	client   *Client
 	room     *Room                 // nil: the client itself
 	handlers map[string][]*handler // Client.mu guards it
+	since    *string               // where the room is to be; nil: anywhere
 }
+
+func (p *place) at() *place { return p }
 
 func (p *place) name() string {
 	if p.room == nil {
@@ -36,6 +39,9 @@ func (p *place) check(typ string) error {
 		if err := envelope.CheckName("room", p.room.name, envelope.MaxRoom); err != nil {
 			return message.Errorf(message.Invalid, "%v", err)
 		}
+	}
+	if p.since != nil && *p.since == "" {
+		return &message.Error{Code: message.Invalid, Message: "there is no cursor: the room is not joined, or keeps no history", Field: "since"}
 	}
 	if err := envelope.CheckName("type", typ, envelope.MaxType); err != nil {
 		return message.Errorf(message.Invalid, "%v", err)
@@ -136,15 +142,6 @@ func (r *Room) receive(epoch int, e *message.Envelope) {
 	}
 }
 
-// passed notes that everything up to the cursor has been handled.
-func (r *Room) passed(epoch int, cursor string) {
-	r.client.mu.Lock()
-	defer r.client.mu.Unlock()
-	if r.member.epoch == epoch && cursor != "" {
-		r.position.cursor = cursor
-	}
-}
-
 // Receipt is the server's ack of a message.
 type Receipt struct {
 	ID     string // of the message
@@ -241,7 +238,10 @@ func (c *Client) compose(q *request, at *place, e message.Envelope) error {
 	}
 	e.Room, e.ID = at.name(), q.id
 	var err error
-	q.frame, err = c.encode(e)
+	if q.frame, err = c.encode(e); err == nil && at.since != nil {
+		q.since = *at.since
+		q.data = withSince(q.frame, q.since)
+	}
 	return err
 }
 

@@ -343,13 +343,17 @@ func (s *socket) answered(e *message.Envelope, size int) {
 		}
 		return
 	}
+	r, epoch := s.room(e)
+	own := r != nil && q != nil && e.Cursor != ""
+	if own && c.inbox.idle() { // who waits for the answer finds it in Room.Cursor
+		r.acked(epoch, q, e.Cursor)
+		own = false
+	}
 	if q != nil && q.answer != nil {
 		q.answer(*e, nil)
 	}
-	// It comes in place of the message itself, in its order; unless the message
-	// was sent again, which is answered out of order.
-	if r, epoch := s.room(e); r != nil && q != nil && !q.again && e.Cursor != "" {
-		s.put(func() { r.passed(epoch, e.Cursor) }, size)
+	if own {
+		s.put(func() { r.acked(epoch, q, e.Cursor) }, size)
 	}
 }
 
