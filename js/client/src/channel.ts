@@ -44,7 +44,7 @@ export abstract class Channel {
       return { status: 'sent' };
     }
     const frame = this._frame(type, content, id, at);
-    const { cursor } = await this._answer(id, frame, Policy.Repeat, ttl ?? _options.ttl);
+    const { cursor } = await this._answer(id, frame, Policy.Repeat, ttl ?? _options.ttl, undefined, at);
     return { status: 'acked', cursor };
   }
 
@@ -72,8 +72,8 @@ export abstract class Channel {
     return encode({ type, room: this.name, id, since }, content);
   }
 
-  private _answer(id: string, frame: Frame, _policy: Policy, _within: number, signal?: AbortSignal): Promise<Envelope> {
-    return new Promise((_done, _fail) => this._ask(id, frame, { _policy, _within, _done, _fail }, signal));
+  private _answer(id: string, frame: Frame, _policy: Policy, _within: number, signal?: AbortSignal, _since?: string): Promise<Envelope> {
+    return new Promise((_done, _fail) => this._ask(id, frame, { _policy, _within, _since, _done, _fail }, signal));
   }
 
   private _ask(id: string, frame: Frame, request: Request, signal?: AbortSignal): void {

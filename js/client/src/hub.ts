@@ -95,7 +95,11 @@ export class HubImpl extends Channel {
     const item = id ? this._outgoing._settle(id) : undefined;
     if (type == 'ack') {
       item?._done(answer);
-      if (place instanceof RoomImpl && this._outgoing._inOrder(id!, item, place.cursor)) place._processed(cursor);
+      if (place instanceof RoomImpl) {
+        if (this._outgoing._inOrder(id!, item, place._resume)) place._processed(cursor);
+        // Published where the room is, it is the next one. Resuming does not skip it: it may come itself.
+        else if (item?._since && item._since == place.cursor) place.cursor = cursor ?? place.cursor;
+      }
       return;
     }
     const { code, message, field, retryAfter } = (content ?? {}) as HubbubError;

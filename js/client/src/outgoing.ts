@@ -13,6 +13,8 @@ export const enum Policy { Repeat, Once, Now, Stream }
 export interface Request {
   _policy: Policy;
   _within: number;
+  /** Where the room is to be. */
+  _since?: string;
   /** Called within the arrival of the answer, not later: the next message may depend on it. */
   _done(ack: Envelope): void;
   _fail(error: unknown): void;

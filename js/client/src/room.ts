@@ -27,6 +27,7 @@ export class RoomImpl extends Channel {
   private _join = 0; // counts joins, so that a late answer finds itself outdated
   private _again?: boolean; // it was a member before
   cursor?: string;
+  _resume?: string; // the same, or before own messages in front of it
   private readonly _seen = new Map<string, boolean | undefined>(); // cursors that were processed, and whether as a message
 
   constructor(readonly _hub: HubImpl, override readonly name: string) {
@@ -57,7 +58,7 @@ export class RoomImpl extends Channel {
   private _request(type: string, content: unknown, result: { _done(ack: Envelope): void; _fail(error: unknown): void }): void {
     const id = uuid();
     try {
-      const frame = this._frame(type, content, id, type == 'join' ? this.cursor : undefined);
+      const frame = this._frame(type, content, id, type == 'join' ? this._resume : undefined);
       this._hub._outgoing._request(id, frame, { ...result, _policy: Policy.Now, _within: this._hub._options.timeout });
     } catch (error) {
       result._fail(error);
@@ -138,7 +139,7 @@ export class RoomImpl extends Channel {
 
   private _restart(cursor?: string): void {
     this._seen.clear();
-    this.cursor = cursor;
+    this.cursor = this._resume = cursor;
   }
 
   _receive(message: Envelope): void {
@@ -164,7 +165,7 @@ export class RoomImpl extends Channel {
   _processed(cursor: string | undefined, delivered?: boolean): void {
     if (!cursor || !this.joined) return;
     const { _seen } = this;
-    if (!_seen.has(cursor)) this.cursor = cursor;
+    if (!_seen.has(cursor)) this.cursor = this._resume = cursor;
     _seen.set(cursor, delivered || _seen.get(cursor));
     if (_seen.size > REMEMBERED) _seen.delete(_seen.keys().next().value!);
   }

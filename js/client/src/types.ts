@@ -119,7 +119,12 @@ export interface SendOptions {
   ttl?: number;
   /** A message id of your own, so that a later send is known as the same message. */
   id?: string;
-  /** Publish only if the room is still at this cursor; otherwise `send` rejects with `conflict`. */
+  /**
+   * Publish only if the room is still at this cursor; otherwise `send` rejects with
+   * `conflict`. After a message without `at` that was repeated over a reconnect
+   * `room.cursor` may stay behind until the next message comes; the cursor of its
+   * receipt does not.
+   */
   at?: string;
 }
 

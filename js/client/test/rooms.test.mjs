@@ -478,6 +478,54 @@ describe('own messages in a room with history', () => {
     assert.equal(room.cursor, 'c0');
     plain.catch(() => {});
   });
+
+  /** Sends where the room is, and again after the connection was lost. */
+  const repeated = () => {
+    const socket = enter();
+    const sent = outcome(room.send('msg', 'edit', { at: room.cursor }));
+    const [frame] = socket.take('msg');
+    const second = again();
+    admit(second, { recovered: true, cursor: 'c0' });
+    return [second, frame, sent];
+  };
+
+  test('optimistic and repeated: it is the next one, so that more can follow at once', async () => {
+    const [socket, frame, sent] = repeated();
+    socket.ack(frame, undefined, { cursor: 'c1' });
+    await settle();
+    assert.deepEqual([sent.now.value.cursor, room.cursor], ['c1', 'c1']);
+    socket.ack(frame, undefined, { cursor: 'c1' }); // in its place
+    room.send('msg', 'next', { at: room.cursor }).catch(() => {});
+    const next = socket.take('msg').at(-1);
+    assert.equal(next.since, 'c1');
+    socket.ack(next, undefined, { cursor: 'c2' });
+    assert.equal(room.cursor, 'c2');
+    assert.equal(admit(again(), { recovered: true }).since, 'c2');
+  });
+
+  test('optimistic and repeated: the message itself may be still to come, and is not skipped', () => {
+    const [socket, frame] = repeated();
+    socket.ack(frame, undefined, { cursor: 'c1' });
+    assert.equal(room.cursor, 'c1');
+    const third = again();
+    assert.equal(admit(third, { recovered: true, cursor: 'c0' }).since, 'c0');
+    assert.equal(room.cursor, 'c1');
+    msg(third, 'edit', 'c1');
+    assert.deepEqual([strings(), room.cursor], [['edit'], 'c1']);
+  });
+
+  test('optimistic and repeated: an answer that comes late, or says no position, does not lead back', () => {
+    const [bare, { id }] = repeated();
+    bare.ack({ id, room: 'chat/1' });
+    assert.equal(room.cursor, 'c0');
+    bare.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c1' }); // nobody waits for it
+    room.leave().catch(() => {});
+    const [socket, frame] = repeated();
+    msg(socket, 'edit', 'c1');
+    msg(socket, 'ben', 'c2');
+    socket.ack(frame, undefined, { cursor: 'c1' });
+    assert.equal(room.cursor, 'c2');
+  });
 });
 
 describe('what was missed', () => {
