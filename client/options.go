@@ -33,14 +33,14 @@ type Options struct {
 	Limit int
 
 	// Timeout, default 10 s, is for the handshake with the welcome; for answers
-	// to Join, Leave, Call and Ping where the context has no deadline; and for
-	// any sign of life after the client has asked for one.
+	// to Join, Leave, Call and Ping, and for a Stream to be sent, where the context
+	// has no deadline; and for any sign of life after the client has asked for one.
 	Timeout time.Duration
 	// TTL is how long Send tries where the context has no deadline; default 30 s.
 	TTL time.Duration
 	// QueueMessages and QueueBytes bound what has no answer yet, default 256 and
-	// 1 MiB. Past that, without a connection there is ErrOverflow; with one,
-	// sending waits.
+	// 1 MiB; a Stream that was sent does not count. Past that, without a connection
+	// there is ErrOverflow; with one, sending waits.
 	QueueMessages int
 	QueueBytes    int
 
