@@ -19,26 +19,25 @@ import (
 // concurrent use and may be called from its own handlers. A nil *Peer is one that
 // has gone: it takes nothing, is nobody, and is in no room.
 type Peer struct {
-	hub  *Hub
-	conn transport.Conn
+	// What each message touches stands first: it is in two or three cache lines.
+	hub   *Hub
+	conn  transport.Conn
+	mu    sync.Mutex // guards rooms, gone, asks, turn and state
+	rooms memberships
+	gone  bool
+	asks  asks
+	turn  turn
+
 	id   string
 	user string
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	beat place // in the hub's heartbeat
-
+	beat    place   // in the hub's heartbeat
 	answers answers // to what it published
-
-	mu    sync.Mutex
-	rooms memberships
-	asks  asks
-	turn  turn
-	state any // of State
-	gone  bool
-
-	unread bool // nobody reads the connection any more; hub.mu guards it
+	state   any     // of State
+	unread  bool    // nobody reads the connection any more; hub.mu guards it
 }
 
 func newPeer(ctx context.Context, h *Hub, c transport.Conn, user, secret string) *Peer {

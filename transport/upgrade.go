@@ -18,7 +18,8 @@ type hijacker struct {
 	// own says that nobody but net/http waits for the status. The answer then
 	// is queued like everything else, and leaves with the first message in one
 	// write(2): a tenth of what a connection costs.
-	own bool
+	own   bool
+	early bool // frames came with the handshake
 }
 
 // unwrapped reports whether w is net/http's own. Middleware that wraps it must
@@ -56,6 +57,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	br := bufio.NewReaderSize(&c.tap, 64)
 	if n := rw.Reader.Buffered(); n > 0 {
+		h.early = true
 		early, _ := rw.Reader.Peek(n)
 		br = bufio.NewReaderSize(bytes.NewReader(bytes.Clone(early)), max(64, n))
 		_, _ = br.Peek(n)

@@ -133,13 +133,17 @@ func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept)
 	if s.opts.Compress {
 		opts.CompressionMode = websocket.CompressionNoContextTakeover
 	}
-	ws, err := websocket.Accept(&hijacker{w, c, unwrapped(w)}, r, opts)
+	h := &hijacker{ResponseWriter: w, c: c, own: unwrapped(w)}
+	ws, err := websocket.Accept(h, r, opts)
 	if err != nil {
 		if c.Conn != nil { // it was our connection by then
 			c.kill()
 			c.release()
 		}
 		return
+	}
+	if !h.early { // or the library has put what came early before the tap
+		c.br.Reset(&c.tap)
 	}
 	ws.SetReadLimit(-1) // Read has its own
 	c.ws = ws
@@ -149,14 +153,14 @@ func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept)
 
 // wsConn is a Conn over WebSocket.
 type wsConn struct {
-	tap
 	s       *webSocket
+	deflate bool
+	joined  bool // a message has been read
+	tap
 	ws      *websocket.Conn
 	br      *bufio.Reader // the library's, between it and the tap
-	joined  bool          // a message has been read
-	deflate bool
-	partial io.Reader    // a message that was not read to its end
-	reading atomic.Int32 // 0: between messages; else 1 + pings since it began
+	partial io.Reader     // a message that was not read to its end
+	reading atomic.Int32  // 0: between messages; else 1 + pings since it began
 }
 
 // Limit implements Conn.
