@@ -23,13 +23,13 @@ type storm struct {
 	attempts []time.Duration // to connect, since it began; those that were refused not
 }
 
-func newStorm(t *testing.T, opts client.Options) *storm {
+func newStorm(t *testing.T) *storm {
 	n := 2000
 	if race {
 		n = 200 // more would be too many goroutines for it
 	}
 	s := &storm{T: t, server: serve(t, hub.Options{}, func(*hub.Hub) {}), clients: make([]*client.Client, n)}
-	opts.Dial = s.dial
+	opts := client.Options{Dial: s.dial}
 	var all sync.WaitGroup
 	for i := range s.clients {
 		all.Go(func() {
@@ -70,19 +70,19 @@ func TestStorm(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name   string
-		opts   client.Options
 		end    func(*storm)
 		within time.Duration // all are back
 	}{
-		{"a drain", client.Options{}, func(s *storm) { s.server.drain(); s.server.start() }, 15 * time.Second},
-		{"a crash, and a server that starts for 5 s", client.Options{}, crash(5 * time.Second), 40 * time.Second},
-		// The first wait is at most RetryMin. Who expects more clients than a server
-		// can welcome in half a second makes it longer.
-		{"all connections cut, but a server that stays", client.Options{RetryMin: 4 * time.Second}, crash(time.Nanosecond), 10 * time.Second},
+		{"a drain", func(s *storm) { s.server.drain(); s.server.start() }, 40 * time.Second},
+		{"a crash, and a server that starts for 5 s", crash(5 * time.Second), 40 * time.Second},
+		{"all connections cut, but a server that stays", crash(time.Nanosecond), 40 * time.Second},
+		// Who finds it too early comes again while others come for the first time.
+		{"a crash, and a server that starts for 1 s", crash(time.Second), 40 * time.Second},
+		{"a crash, and a server that starts for 2 s", crash(2 * time.Second), 40 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStorm(t, tt.opts)
+				s := newStorm(t)
 				tt.end(s)
 				<-time.After(tt.within - time.Since(s.began))
 				s.check()

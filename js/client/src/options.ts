@@ -6,7 +6,7 @@ export const DEFAULTS = {
   ttl: 30_000,
   queueMessages: 256,
   queueBytes: 1 << 20,
-  retryMin: 500,
+  retryMin: 4_000,
   retryMax: 20_000,
   jitter: 1,
   retries: Infinity,

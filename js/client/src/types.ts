@@ -159,7 +159,7 @@ export interface Options {
   queueMessages?: number;
   /** Most bytes waiting for a connection. Default 1 MiB. */
   queueBytes?: number;
-  /** First bound of the wait before a reconnect, in ms; doubles each time. Default 500. */
+  /** First bound of the wait before a reconnect, in ms; doubles each time. Default 4000. */
   retryMin?: number;
   /** Last bound. Default 20 000. */
   retryMax?: number;

@@ -97,7 +97,7 @@ describe('membership', () => {
     for (const join of socket.take()) socket.ack(join, {});
     socket.end();
     a.send('msg', 'queued').catch(() => {});
-    pass(1000);
+    pass(4000);
     const frames = up().take().map(({ type, room: name, content }) => [type, name, content]);
     assert.deepEqual(frames, [['join', 'chat/1', 1], ['join', 'chat/2', 2], ['msg', 'chat/1', 'queued']]);
   });
@@ -560,7 +560,7 @@ describe('what was missed', () => {
     assert.equal(join.since, 'c2');
     msg(second, 'three', 'c3');
     second.end(); // in the middle: what was processed counts, not what was promised
-    pass(1000);
+    pass(4000);
     const third = up();
     assert.equal(admit(third, { recovered: true }).since, 'c3');
     msg(third, 'four', 'c4');
