@@ -111,8 +111,8 @@ export async function wire(address) {
   return { url: `http://127.0.0.1:${server.address().port}/`, cut, remove };
 }
 
-/** Waits until check() returns something true, and returns that. */
-export async function until(check, what, within = 10_000) {
+/** Waits until check() returns something true, and returns that. A page may need two tries, 12 s, to come back. */
+export async function until(check, what, within = 20_000) {
   const end = Date.now() + within;
   for (;;) {
     const result = await check();
