@@ -19,7 +19,7 @@ export class HubImpl extends Channel {
   private readonly _rooms = new Map<string, RoomImpl>();
   private readonly _answers = new Map<string, Answer>();
   private _welcome: Partial<Welcome> = {};
-  private _session?: string; // of the first welcome, and of every connection after it
+  session?: string; // of the first welcome, and of every connection after it
 
   constructor(url: string, options: Options) {
     super();
@@ -57,8 +57,8 @@ export class HubImpl extends Channel {
   _up({ content }: Envelope): void {
     this._welcome = content as Welcome;
     // A server that does not know it answers with an error, which ends up nowhere.
-    if (this._session) this._link._send(encode({ type: 'auth', id: uuid() }, { session: this._session }));
-    else this._session = (content as { session?: string }).session;
+    if (this.session) this._link._send(encode({ type: 'auth', id: uuid() }, { session: this.session }));
+    else this.session = (content as { session?: string }).session;
     for (const room of this._rooms.values()) room._up();
     this._outgoing._up();
     this._emit('welcome', content);

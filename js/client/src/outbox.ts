@@ -3,6 +3,7 @@ import { uuid } from './uuid.js';
 
 const DAY = 86_400_000;
 const STORE = 'messages';
+const LONGEST_TIMER = 2 ** 31 - 1;
 /** Not decided by the server: worth another try after a reload. */
 const UNDECIDED = ['closed', 'unknown', 'overflow'];
 
@@ -25,6 +26,10 @@ export interface StoredMessage {
   readonly content?: unknown;
   /** When it is no longer worth sending, in ms since the Unix epoch. */
   readonly until: number;
+  /** In which it was sent, a secret; undefined if it never was. */
+  readonly session?: string;
+  /** As whom it was sent. */
+  readonly user?: string;
 }
 
 export interface Outbox<A = object> {
@@ -32,25 +37,41 @@ export interface Outbox<A = object> {
   send<K extends keyof Sends<A> & string>(place: Hub<A> | Room<A>, type: K, content?: Sends<A>[K]): Promise<Receipt>;
   /** How many messages of this page are stored. */
   size(): Promise<number>;
-  /** Stops; what is stored is for the next page. */
+  /** Stops; what is stored is for the next page, or for another outbox once the hub is closed, too. */
   close(): void;
 }
 
 /**
  * Keeps unsent messages over a reload. What an earlier page left behind is sent
- * now; what belongs to a room, once the application has joined that.
+ * now; what belongs to a room, once the application has joined that. A hub that has
+ * not connected yet, as one that is `lazy`, continues the session of that page, so that
+ * a room with history publishes nothing twice.
  */
 export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions = {}): Promise<Outbox<A>> {
   const { name = 'hubbub-outbox', ttl = DAY, onError = console.error } = options;
   const store = await openStore(name);
-  const owner = uuid();
-  const unlock = lock(owner);
   const sender = hub as unknown as Sender;
+  const { owner, unlock } = await begin(store, sender);
+
+  // Before anything goes out, the next page can know in which session, and as whom.
+  let as: As = {};
+  let known = false;
+  const foreign = ({ session, user }: As) => !!session && user !== as.user;
+  const sign = (message: StoredMessage) => foreign(message) ? message : { ...message, ...as };
+  const know = async () => {
+    if (sender.state !== 'connected') await nextConnection(sender);
+    as = { session: sender.session, user: sender.user };
+    await store.change(owner, sign);
+    known = true;
+  };
+  const knowing = know().catch(() => {}); // closed meanwhile
 
   const deliver = async (message: StoredMessage): Promise<Receipt> => {
     const { id, room, type, content, until } = message;
     const place = room === undefined ? sender : sender.room(room);
+    if (!known) await within(sender, until, knowing);
     try {
+      if (foreign(message)) throw new HubbubError('unknown', 'sent by another user');
       const receipt = await place.send(type, content, { id, ttl: Math.max(until - Date.now(), 0) });
       await store.remove(id);
       return receipt;
@@ -63,37 +84,52 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
   };
 
   const restore = async () => {
-    const left = (await store.all()).filter((message) => message.owner !== owner);
-    const alive = new Map<string, boolean>();
-    for (const message of left) {
-      if (!alive.has(message.owner)) alive.set(message.owner, await isAlive(message.owner));
-      if (alive.get(message.owner) || !(await store.adopt(message, owner))) continue;
+    const gone = new Map<string, (() => void) | undefined>();
+    for (const message of await store.all()) {
+      if (message.owner !== owner) {
+        if (!gone.has(message.owner)) gone.set(message.owner, await lock(message.owner));
+        if (!gone.get(message.owner) || !(await store.adopt(message, { ...sign(message), owner }))) continue;
+      }
       const send = () => void deliver(message).catch((error) => onError(error, message));
       if (message.room === undefined) send();
       else whenJoined(sender.room(message.room), send);
     }
+    for (const release of gone.values()) release?.();
   };
 
   await restore();
   return {
     async send(place, type, content) {
       const { name: room } = place as { name?: string };
-      const message: StoredMessage = { id: uuid(), owner, room, type, content, until: Date.now() + ttl };
+      const message: StoredMessage = { id: uuid(), owner, room, type, content, until: Date.now() + ttl, ...as };
       await store.put(message);
       return deliver(message);
     },
     size: async () => (await store.all()).filter((message) => message.owner === owner).length,
     close() {
-      unlock();
       store.close();
+      const release = () => {
+        if (sender.state !== 'closed') return;
+        sender.session = undefined; // from now on the next page's
+        unlock();
+        off();
+      };
+      const off = sender.on('state', release);
+      release();
     },
   };
 }
 
+type As = Pick<StoredMessage, 'session' | 'user'>;
+
 /** The hub, or a room of it, without the application's types. */
 interface Sender {
   readonly joined?: boolean;
+  readonly state?: string;
+  readonly user?: string;
+  session?: string;
   room(name: string): Sender;
+  on(event: 'state', fn: () => void): () => void;
   send(type: string, content: unknown, options: { id: string; ttl: number }): Promise<Receipt>;
   once(event: 'welcome' | 'join', fn: () => void): void;
 }
@@ -107,20 +143,58 @@ function whenJoined(room: Sender, fn: () => void): void {
   else room.once('join', fn);
 }
 
+/** Waits, unless the hub is closed or the time over: sending will tell. */
+function within(hub: Sender, until: number, event: Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      off();
+      resolve();
+    };
+    const closed = () => { if (hub.state === 'closed') done(); };
+    const timer = setTimeout(done, Math.min(until - Date.now(), LONGEST_TIMER));
+    const off = hub.on('state', closed);
+    event.then(done, done);
+    closed();
+  });
+}
+
 // A page holds a lock for its life, so that others know whether its messages are
-// left behind. Without Web Locks every other page counts as gone.
+// left behind, and its session with them. Without Web Locks every other page counts as
+// gone, but no session is continued: two that are alive must not share one.
 
-function lock(owner: string): () => void {
-  let unlock = () => {};
-  const closed = new Promise<void>((resolve) => { unlock = resolve; });
-  void globalThis.navigator?.locks?.request(owner, () => closed);
-  return unlock;
+const locks = () => globalThis.navigator?.locks;
+
+/** Takes it if nobody has it, and returns what gives it back. */
+function lock(owner: string): Promise<(() => void) | undefined> {
+  return new Promise((resolve, reject) => {
+    if (!locks()) return resolve(() => {});
+    const hold = (free: unknown) => free ? new Promise<void>(resolve) : resolve(undefined);
+    locks().request(owner, { ifAvailable: true }, hold).catch(reject);
+  });
 }
 
-async function isAlive(owner: string): Promise<boolean> {
-  const locks = globalThis.navigator?.locks;
-  return locks ? locks.request(owner, { ifAvailable: true }, (free) => !free) : false;
+/**
+ * Goes on as the page that was the last to send something that is left, if that is gone
+ * and the hub has no session yet; otherwise as a new page.
+ */
+async function begin(store: Store, hub: Sender): Promise<{ owner: string; unlock: () => void }> {
+  for (const { owner, session } of locks() ? (await store.all()).reverse() : []) {
+    const unlock = session && !hub.session ? await lock(owner) : undefined;
+    if (!unlock) continue;
+    // Another one may have been faster and be done.
+    const left = (await store.all()).some((message) => message.owner === owner && message.session === session);
+    if (left && !hub.session) {
+      hub.session = session;
+      return { owner, unlock };
+    }
+    unlock();
+  }
+  const owner = uuid();
+  return { owner, unlock: (await lock(owner))! };
 }
+
+type Store = Awaited<ReturnType<typeof openStore>>;
 
 async function openStore(name: string) {
   const opening = indexedDB.open(name, 1);
@@ -132,12 +206,19 @@ async function openStore(name: string) {
     all: (): Promise<StoredMessage[]> => result(begin('readonly').getAll()),
     put: (message: StoredMessage) => result(begin('readwrite').put(message)),
     remove: (id: string) => result(begin('readwrite').delete(id)),
+    /** All that belongs to a page. */
+    async change(owner: string, fn: (message: StoredMessage) => StoredMessage): Promise<void> {
+      const store = begin('readwrite');
+      for (const message of await result<StoredMessage[]>(store.getAll())) {
+        if (message.owner === owner) await result(store.put(fn(message)));
+      }
+    },
     /** Takes it over, unless another page was faster. */
-    async adopt(message: StoredMessage, owner: string): Promise<boolean> {
+    async adopt(message: StoredMessage, own: StoredMessage): Promise<boolean> {
       const store = begin('readwrite');
       const now = (await result(store.get(message.id))) as StoredMessage | undefined;
       if (now?.owner !== message.owner) return false;
-      await result(store.put({ ...message, owner }));
+      await result(store.put(own));
       return true;
     },
     close: () => database.close(),

@@ -263,6 +263,12 @@ export interface Hub<A = Api> extends Verbs<A, HubEvents> {
   /** The own peer id, another one after every reconnect. */
   readonly id?: string;
   readonly user?: string;
+  /**
+   * What the server knows this client by on all its connections: a secret, there from
+   * the first welcome. Set before that it continues the session of a page that is gone;
+   * two pages must not have the same one.
+   */
+  session?: string;
   /** Milliseconds that the last ping took. */
   readonly rtt?: number;
   /** What has no answer yet. */

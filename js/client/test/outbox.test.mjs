@@ -2,8 +2,8 @@
 // one has the same database. Real timers, but nothing here waits for them.
 
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, test } from 'node:test';
-import { IDBFactory } from 'fake-indexeddb';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { IDBFactory, IDBObjectStore } from 'fake-indexeddb';
 import { connect } from '@hubbub/client';
 import { openOutbox } from '@hubbub/client/outbox';
 import { MockSocket, outcome, settle } from './world.mjs';
@@ -71,6 +71,25 @@ test('the id is the same in every try, and what is acknowledged is gone', async 
   assert.deepEqual(third.socket.take(), []);
 });
 
+test('what is sent on the welcome comes after what waited for it', async () => {
+  const { hub, outbox, socket } = await page();
+  const send = (n) => outbox.send(hub, 'msg', n).catch(() => {});
+  send(1);
+  send(2);
+  hub.once('welcome', () => send(3));
+  hub.once('state', () => send(4));
+  await turns();
+  socket.welcome();
+  await turns();
+  assert.deepEqual(socket.take().map(({ content }) => content), [1, 2, 3, 4]);
+});
+
+test('without a connection its time ends, too', async () => {
+  const { hub, outbox } = await page({ ttl: 20 });
+  await assert.rejects(outbox.send(hub, 'msg', 1), { code: 'expired' });
+  assert.equal(await outbox.size(), 0);
+});
+
 test('a message of a room waits until the room is joined', async () => {
   const first = await page();
   first.outbox.send(first.hub.room('r'), 'msg', 1).catch(() => {});
@@ -103,18 +122,24 @@ test('what the server refuses, or what is too old, is told and not kept', async 
   assert.equal(third.socket.take().some(({ content }) => content === 'refused'), false);
 });
 
-test('a page that is alive keeps its messages', async (t) => {
+/** Web Locks for the test: what is held, by name. */
+function webLocks(t) {
   const held = new Set();
-  Object.defineProperty(globalThis, 'navigator', { configurable: true, writable: true, value: {
-    locks: {
-      async request(name, options, fn = options) {
-        if (options.ifAvailable) return fn(held.has(name) ? null : {});
-        held.add(name);
-        return fn({}).finally(() => held.delete(name));
-      },
+  const locks = {
+    async request(name, options, fn) {
+      assert.equal(options.ifAvailable, true);
+      if (held.has(name)) return fn(null);
+      held.add(name);
+      return fn({}).finally(() => held.delete(name));
     },
-  } });
+  };
+  Object.defineProperty(globalThis, 'navigator', { configurable: true, writable: true, value: { locks } });
   t.after(() => { delete globalThis.navigator; });
+  return held;
+}
+
+test('a page that is alive keeps its messages', async (t) => {
+  webLocks(t);
   const first = await page();
   first.outbox.send(first.hub, 'msg', 1).catch(() => {});
   await turns();
@@ -124,4 +149,134 @@ test('a page that is alive keeps its messages', async (t) => {
   first.outbox.close();
   await turns();
   assert.equal(await (await page()).outbox.size(), 1);
+});
+
+describe('the session', () => {
+  const SECRET = 'secret-of-the-first-page';
+  const sessions = ({ socket }) => socket.sent.filter(({ type }) => type === 'auth').map(({ content }) => content.session);
+  /** A page that has sent something and ends before the answer. */
+  const sending = async (session, content = 1) => {
+    const one = await page();
+    one.socket.welcome({ session });
+    one.outbox.send(one.hub, 'msg', content).catch(() => {});
+    await turns();
+    return one;
+  };
+
+  test('is continued before anything is sent again, over two reloads too', async (t) => {
+    webLocks(t);
+    let one = await sending(SECRET);
+    const [{ id }] = one.socket.take();
+    for (const _ of [1, 2]) {
+      one = await reload(one);
+      one.socket.welcome();
+      await turns();
+      assert.deepEqual(one.socket.sent.map(({ type, id: its, content }) => [type, type === 'auth' ? content.session : its]), [['auth', SECRET], ['msg', id]]);
+      assert.equal(one.hub.session, SECRET);
+      assert.equal(await one.outbox.size(), 1);
+    }
+    one.socket.ack(one.socket.take()[0]);
+    await turns();
+    const next = await reload(one); // nothing is left that would need it
+    next.socket.welcome();
+    assert.deepEqual([sessions(next), next.hub.session], [[], 'secret-of-connection-4']);
+  });
+
+  test('is stored before the first message goes out', async (t) => {
+    const { hub, outbox, socket } = await page();
+    const sent = outcome(outbox.send(hub, 'msg', 1));
+    await turns();
+    const put = IDBObjectStore.prototype.put;
+    t.mock.method(IDBObjectStore.prototype, 'put', function(message) {
+      assert.deepEqual([message.session, socket.take()], [SECRET, []]);
+      return put.call(this, message);
+    });
+    socket.welcome({ session: SECRET });
+    await turns();
+    assert.equal(socket.take().length, 1);
+    assert.equal(sent.now, undefined);
+  });
+
+  test('of a page that is alive, or that has sent nothing, is not taken', async (t) => {
+    webLocks(t);
+    const alive = await sending(SECRET);
+    const unsent = await page();
+    unsent.outbox.send(unsent.hub, 'msg', 'unsent').catch(() => {});
+    await turns();
+    const next = await reload(unsent);
+    next.socket.welcome();
+    await turns();
+    assert.deepEqual([sessions(next), next.socket.take().map(({ content }) => content)], [[], ['unsent']]);
+    assert.equal(await alive.outbox.size(), 1);
+  });
+
+  test('is that of the page that sent last, and of one page only', async (t) => {
+    webLocks(t);
+    const gone = [await sending(SECRET + 1, 1), await sending(SECRET + 2, 2)];
+    for (const { hub, outbox } of gone) {
+      hub.close();
+      outbox.close();
+    }
+    await turns();
+    const both = await Promise.all([page(), page()]);
+    for (const i of both.keys()) MockSocket.all.at(i - 2).welcome({ session: `own-${i}` });
+    await turns();
+    const taken = MockSocket.all.slice(-2).map((socket) => sessions({ socket })).flat();
+    assert.equal(taken.filter((session) => session === SECRET + 2).length, 1);
+    assert.equal(new Set(taken).size, taken.length);
+    const contents = MockSocket.all.slice(-2).flatMap((socket) => socket.take().map(({ content }) => content));
+    assert.deepEqual(contents.sort(), [1, 2], 'each goes out once');
+  });
+
+  test('of another user stays with what it sent', async (t) => {
+    webLocks(t);
+    const ana = await page();
+    ana.socket.welcome({ session: SECRET, user: 'ana' });
+    ana.outbox.send(ana.hub, 'msg', "ana's").catch(() => {});
+    await turns();
+    const ben = await reload(ana);
+    ben.socket.welcome({ user: 'ben' });
+    ben.outbox.send(ben.hub, 'msg', "ben's").catch(() => {});
+    await turns();
+    assert.deepEqual(ben.socket.take().map(({ content }) => content), ["ben's"]);
+    assert.deepEqual(failures, [['unknown', "ana's"]]);
+    const again = await reload(ben);
+    again.socket.welcome({ user: 'ana' });
+    await turns();
+    assert.deepEqual([sessions(again), again.socket.take().map(({ content }) => content)], [[SECRET], ["ana's"]]);
+  });
+
+  test('that the hub has already stays', async (t) => {
+    webLocks(t);
+    const first = await sending(SECRET);
+    first.hub.close();
+    first.outbox.close();
+    await turns();
+    const hub = connect('ws://chat.example/ws', { WebSocket: MockSocket });
+    const socket = MockSocket.last.welcome();
+    pages.push({ hub, outbox: await openOutbox(hub) });
+    await turns();
+    assert.deepEqual([hub.session, socket.take().length], ['secret-of-connection-2', 1]);
+  });
+
+  test('is not continued without Web Locks', async () => {
+    const next = await reload(await sending(SECRET));
+    next.socket.welcome();
+    await turns();
+    assert.deepEqual([sessions(next), next.socket.take().length], [[], 1]);
+  });
+
+  test('belongs to the page until its hub is closed, too', async (t) => {
+    const held = webLocks(t);
+    const { hub, outbox } = await sending(SECRET);
+    outbox.close();
+    await turns();
+    assert.equal(held.size, 1);
+    hub.close();
+    await turns();
+    assert.equal(held.size, 0);
+    hub.connect();
+    MockSocket.last.welcome();
+    assert.equal(hub.session, 'secret-of-connection-2');
+  });
 });
