@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -379,6 +380,19 @@ func TestLinger(t *testing.T) {
 			t.Error("the same feed, though it has ended")
 		}
 	})
+}
+
+// A feed may be due before Release has returned: it ends all the same.
+func TestLingerOfNothing(t *testing.T) {
+	r := rigWith(t, memory.NewNetwork(nil), false, &feed.Options{Linger: 1})
+	for n, end := int64(0), time.Now().Add(20*time.Second); n < 200; n++ {
+		r.feeds.Release(r.open(t, &tape{}))
+		for r.unsubs.Load() <= n {
+			if runtime.Gosched(); time.Now().After(end) {
+				t.Fatalf("feed %d does not end", n)
+			}
+		}
+	}
 }
 
 // While the link is down a feed stalls, and who is in the ring is served.

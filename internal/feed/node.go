@@ -212,14 +212,15 @@ func (n *Node) Release(f *Feed) {
 		linger = time.Millisecond
 	}
 	var timer *time.Timer
-	timer = time.AfterFunc(linger, func() { n.expire(f, timer) })
+	timer = time.AfterFunc(linger, func() { n.expire(f, &timer) })
 	f.life.linger = timer
 }
 
-// expire ends a feed that has lingered, unless it was opened again.
-func (n *Node) expire(f *Feed, timer *time.Timer) {
+// expire ends a feed that has lingered, unless it was opened again. n.mu guards
+// the timer: it may fire before Release knows it.
+func (n *Node) expire(f *Feed, timer **time.Timer) {
 	n.mu.Lock()
-	if n.closed || f.life.linger != timer || f.life.gone != nil || n.feeds[f.topic] != f {
+	if n.closed || f.life.linger != *timer || f.life.gone != nil || n.feeds[f.topic] != f {
 		n.mu.Unlock()
 		return
 	}
