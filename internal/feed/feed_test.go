@@ -357,6 +357,7 @@ func TestLinger(t *testing.T) {
 		r.feeds.Release(f)
 		<-time.After(20 * time.Second)
 		r.put(t, 1)
+		first.expect(t, "[1 2]")
 		again := r.open(t, second)
 		if again != f {
 			t.Error("another feed")
