@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/hubbub-go/hubbub/engine"
+	"github.com/hubbub-go/hubbub/engine/memory"
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
@@ -116,6 +118,37 @@ func TestAPanicInConnectDisconnects(t *testing.T) {
 		synctest.Wait()
 		d.want(t, "disconnect server 1011 the server failed")
 		book.wantLines(t, []string{"ERROR", "panicked", "type=connect"})
+	})
+}
+
+// stuck is an engine that does not answer.
+type stuck struct{ *memory.Engine }
+
+func (stuck) Heads(ctx context.Context, _ ...engine.Topic) ([]engine.Position, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestLeavingDuringAJoin is no failure of anybody's, whoever ends it and whatever
+// the join waits for.
+func TestLeavingDuringAJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var book logbook
+		h := newHub(t, &hub.Options{Log: book.logger(), Identify: byHeader, Engine: stuck{memory.New(nil)}})
+		h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}})
+		first, second, third := dialAs(t, h, "first"), dialAs(t, h, "second"), dialAs(t, h, "third")
+		for _, c := range []*hubtest.Client{first, second, third} { // one asks the engine, the others wait for it
+			c.Send("log/1", message.New("join", nil))
+			synctest.Wait()
+		}
+		h.User("second").Disconnect(message.CloseRestart, "again")
+		synctest.Wait()
+		third.Cut()
+		synctest.Wait()
+		h.User("first").Disconnect(message.CloseKicked, "enough")
+		synctest.Wait()
+		book.wantLines(t)
+		shutDown(t, h)
 	})
 }
 

@@ -304,7 +304,7 @@ func (p *Peer) guard(what string, run func() error) (err error) {
 		}
 	}()
 	err = run()
-	if errors.Is(err, context.Canceled) && p.ctx.Err() != nil {
+	if p.ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(p.ctx))) {
 		return err // nobody is left to be told, and nothing is wrong
 	}
 	if err != nil && message.Public(err).Code == message.Internal {
