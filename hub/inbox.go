@@ -19,7 +19,9 @@ const (
 	InboxUnread message.Call[struct{}, Unread] = "inbox.unread"
 )
 
-// ReadMark is the position up to which everything was read.
+// ReadMark is the position up to which everything was read. One that is none of
+// the inbox is Invalid, as far as room.Room.History knows; what it does not know is
+// older than all that is kept, and marks nothing of that.
 type ReadMark struct {
 	Cursor string `json:"cursor"`
 }
@@ -74,16 +76,11 @@ func NewInbox(h *Hub, pattern string, d room.Recoverable) *Inbox {
 // read publishes a mark, unless everything up to there was read before.
 func (b *Inbox) read(ctx context.Context, r *Request, m ReadMark) error {
 	at, _ := engine.ParsePosition(m.Cursor) // Validate has seen to it
-	newest, err := r.Room.History(ctx, "", 1)
-	if err != nil {
+	if _, err := r.Room.History(ctx, m.Cursor, 1); err != nil {
+		if message.Public(err).Code == message.Invalid {
+			return &message.Error{Code: message.Invalid, Message: "this cursor is not one of the inbox", Field: "content.cursor"}
+		}
 		return err
-	}
-	var head engine.Position
-	for _, e := range newest.Messages {
-		head, _ = engine.ParsePosition(e.Cursor)
-	}
-	if at.Epoch != head.Epoch || at.Offset > head.Offset {
-		return &message.Error{Code: message.Invalid, Message: "this cursor is not one of the inbox", Field: "content.cursor"}
 	}
 	u, err := b.Unread(ctx, r.Peer.User())
 	if err != nil {

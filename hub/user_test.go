@@ -115,7 +115,11 @@ func TestInbox(t *testing.T) {
 		ahead.Offset += 100
 		foreign := ahead
 		foreign.Epoch++
-		for _, bad := range []string{"garbage", ahead.String(), foreign.String()} {
+		bens, err := inbox.Send(t.Context(), "ben", note.New("hello"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range []string{"garbage", ahead.String(), foreign.String(), bens.Cursor} {
 			_, err = phone.Request("inbox/ana", hub.InboxRead.New(hub.ReadMark{Cursor: bad}))
 			wantCode(t, err, message.Invalid)
 		}

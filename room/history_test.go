@@ -336,6 +336,44 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestHistoryBeforeAForeignCursor: cursors of other rooms are refused, whatever their
+// offset is, as long as the room knows better.
+func TestHistoryBeforeAForeignCursor(t *testing.T) {
+	m, store := recoverable(t, room.Recoverable{Keep: 10})
+	cursors := map[string][]string{}
+	for _, name := range []string{"own", "other"} {
+		for i := range 20 {
+			got, err := m.Get(name).Publish(t.Context(), message.New("say", i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cursors[name] = append(cursors[name], got.Cursor)
+		}
+	}
+	r := m.Get("own")
+	for i := range 20 {
+		kept := i >= 10
+		p, err := r.History(t.Context(), cursors["own"][i], 100)
+		if err != nil || len(p.Messages) != max(0, i-10) {
+			t.Errorf("before its own message %d: %d messages, %v", i, len(p.Messages), err)
+		}
+		p, err = r.History(t.Context(), cursors["other"][i], 100)
+		var refused *message.Error
+		if got := errors.As(err, &refused) && refused.Code == message.Invalid && refused.Field == "before"; got != kept || len(p.Messages) > 0 {
+			t.Errorf("before message %d of another room: %d messages, %v", i, len(p.Messages), err)
+		}
+	}
+	store.net.Truncate(store.topic("own"), 2) // and its offsets are used again
+	for range 3 {
+		if _, err := r.Publish(t.Context(), message.New("say", "other")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p, err := r.History(t.Context(), cursors["own"][19], 100); err == nil {
+		t.Errorf("before a message that was lost: %d messages", len(p.Messages))
+	}
+}
+
 // TestGapWhileConnected: what the engine lost is told to who is there.
 func TestGapWhileConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -21,6 +21,9 @@ const mostPage = 1000
 // The error is a *message.Error: Invalid for a cursor that is none of this
 // room's history, or a room without one; Unavailable.
 //
+// A cursor of another room is recognised by the message that this one has in its
+// place. Where that is not kept any more, nothing is before it: the page is empty.
+//
 // A page has what was published to the room, also where Except left somebody
 // out.
 func (r *Room) History(ctx context.Context, before string, limit int) (Page, error) {
@@ -85,8 +88,10 @@ func (r *Room) before(ctx context.Context, end engine.Position, n int) ([]engine
 	switch {
 	case end == engine.Position{}:
 		end = engine.Position{Epoch: head.Epoch, Offset: head.Offset + 1}
-	case end.Epoch != head.Epoch || end.Offset > head.Offset:
-		return nil, &message.Error{Code: message.Invalid, Message: "this cursor does not belong to the room's history", Field: "before"}
+	default:
+		if err := r.owns(ctx, end, head); err != nil {
+			return nil, err
+		}
 	}
 	if end.Offset <= 1 {
 		return nil, nil // before everything
@@ -101,6 +106,28 @@ func (r *Room) before(ctx context.Context, end engine.Position, n int) ([]engine
 			return entries, err
 		}
 	}
+}
+
+// owns says why at is not a place in the log, of which head is the end, as far as
+// that can be known: by its tag while the log knows that of the entry there.
+func (r *Room) owns(ctx context.Context, at, head engine.Position) error {
+	foreign := &message.Error{Code: message.Invalid, Message: "this cursor does not belong to the room's history", Field: "before"}
+	switch {
+	case at.Epoch != head.Epoch, at.Offset > head.Offset, at.Offset == head.Offset && !at.Same(head):
+		return foreign
+	case at.Tag == 0:
+		return nil
+	}
+	p, err := r.manager.log.log.Read(ctx, r.topic(), at, 1)
+	switch {
+	case err != nil:
+		return err
+	case p.Anchor != nil && p.Anchor.Tag != at.Tag:
+		return foreign
+	case p.Anchor == nil && len(p.Entries) > 0 && p.Entries[0].Prev != 0 && p.Entries[0].Prev < at.Offset:
+		return foreign // there is no entry at that place
+	}
+	return nil
 }
 
 // between returns the last n entries after from whose offset is below end.
