@@ -52,7 +52,8 @@ type Class struct {
 	Level Level
 
 	// Keep is how many entries each log keeps, at least 1 unless Ephemeral. An
-	// engine may keep fewer only if it then always knows Entry.Prev.
+	// engine may keep fewer only if it then always knows Entry.Prev. Bus.Start fails
+	// for Bytes that the engine's own options do not allow a log.
 	Keep    int
 	Bytes   int           // and about how many bytes of Record.Data; 0: no limit of the class
 	KeepFor time.Duration // and for how long; 0: no limit by age

@@ -152,6 +152,31 @@ func TestLeavingDuringAJoin(t *testing.T) {
 	})
 }
 
+// TestMoreThanTheEngineKeeps: a rule that asks for it is refused aloud, and one that
+// asks for much gets it.
+func TestMoreThanTheEngineKeeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var book logbook
+		h := newHub(t, &hub.Options{Log: book.logger()})
+		h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{Bytes: 1 << 30}})
+		_, err := h.Room("log/1").Publish(t.Context(), note.New("x"))
+		wantCode(t, err, message.Unavailable)
+		book.wantLines(t, []string{"ERROR", "the engine does not start", "log--id-", "1073741824"})
+
+		h = newHub(t, &hub.Options{Log: book.logger()})
+		h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{Bytes: 10 << 20}})
+		for range 9 {
+			if _, err := h.Room("log/1").Publish(t.Context(), note.New(strings.Repeat("x", 1<<20))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if p, err := h.Room("log/1").History(t.Context(), "", 0); len(p.Messages) != 9 || err != nil {
+			t.Errorf("%d messages of 1 MiB kept, %v", len(p.Messages), err)
+		}
+		shutDown(t, h)
+	})
+}
+
 // TestErrorsRepeatAnyBytes: a message that wants an answer gets one, whatever is in
 // the sentence that it is refused with.
 func TestErrorsRepeatAnyBytes(t *testing.T) {

@@ -77,9 +77,9 @@ func (h *history) append(id [16]byte, data []byte, now time.Duration) int {
 
 // trim drops entries by number, bytes and age, and returns what that freed. The
 // newest stays whatever its size.
-func (h *history) trim(bytes int, now time.Duration) int {
+func (h *history) trim(now time.Duration) int {
 	freed := 0
-	for h.count() > h.class.Keep || h.count() > 1 && h.bytes > bytes {
+	for h.count() > h.class.Keep || h.count() > 1 && h.bytes > h.class.most {
 		freed += h.shift()
 	}
 	if h.class.KeepFor > 0 {

@@ -64,7 +64,7 @@ func (n *Network) append(e *Engine, to engine.Topic, rec engine.Record, data []b
 		n.size += added
 	}
 	entry := h.at(h.offset)
-	n.size -= h.trim(h.class.most(n.opts.RoomBytes), now)
+	n.size -= h.trim(now)
 	if len(h.keys.order) > 0 || h.class.KeepFor > 0 {
 		n.shelve(t, busy)
 	} else {
@@ -132,7 +132,7 @@ func (e *Engine) look(ctx context.Context, ts []engine.Topic, show func(*history
 		h := &history{class: c, epoch: n.epoch}
 		if t := n.topics[name]; t != nil {
 			h = t.log
-			n.size -= h.trim(c.most(n.opts.RoomBytes), n.now())
+			n.size -= h.trim(n.now())
 		}
 		show(h)
 	}

@@ -16,8 +16,10 @@ import (
 // Options bound the memory of a Network. Nil and the zero value are right.
 type Options struct {
 	// RoomBytes is how much one room's log may take, what each entry costs beside
-	// its data included. The oldest entries go first; the newest always stays. 0
-	// means 4 MiB.
+	// its data included. The oldest entries go first; the newest always stays. A
+	// class that asks for less (engine.Class.Bytes) gets that; one that asks for
+	// more is refused by Start. 0 means what the class asks for, up to half of
+	// Bytes, and 4 MiB for one that does not say.
 	RoomBytes int
 
 	// Bytes is how much everything may take: entries, dedupe keys, the names of
@@ -91,10 +93,14 @@ func (e *Engine) Start(ctx context.Context, node string, classes []engine.Class,
 		if old := n.classes[c.Name]; old != nil && old.Class != c {
 			return fmt.Errorf("memory: class %q differs from another node's", c.Name)
 		}
+		if _, err := n.grant(c); err != nil {
+			return err
+		}
 	}
 	for _, c := range classes {
 		if n.classes[c.Name] == nil {
-			n.classes[c.Name] = &class{Class: c}
+			most, _ := n.grant(c)
+			n.classes[c.Name] = &class{Class: c, most: most}
 		}
 	}
 	e.node, e.sink, e.state, e.topics = node, sink, started, map[*topic]*interest{}

@@ -145,6 +145,53 @@ func TestRoomBytes(t *testing.T) {
 	}
 }
 
+// A class gets the bytes that it asks for, or Start says that there are none.
+func TestBytesOfAClass(t *testing.T) {
+	const mib = 1 << 20
+	for name, tt := range map[string]struct {
+		opts  memory.Options
+		asks  int
+		keeps int // messages of 1 MiB; 0: it does not start
+	}{
+		"nobody says":                  {memory.Options{}, 0, 3},
+		"more than the default":        {memory.Options{}, 10 * mib, 9},
+		"less than the default":        {memory.Options{}, 2 * mib, 1},
+		"less than RoomBytes":          {memory.Options{RoomBytes: 6 * mib}, 5 * mib, 4},
+		"more than RoomBytes":          {memory.Options{RoomBytes: 6 * mib}, 7 * mib, 0},
+		"half of all":                  {memory.Options{Bytes: 20 * mib}, 10 * mib, 9},
+		"more than half of all":        {memory.Options{Bytes: 20 * mib}, 11 * mib, 0},
+		"RoomBytes, and half of all":   {memory.Options{Bytes: 20 * mib, RoomBytes: 12 * mib}, 11 * mib, 10},
+		"there is less than a default": {memory.Options{Bytes: 6 * mib}, 0, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := memory.New(&tt.opts)
+			class := engine.Class{Name: "ever", Level: engine.Recoverable, Keep: 100, Bytes: tt.asks}
+			err := e.Start(t.Context(), "node", []engine.Class{{Name: "loose", Bytes: 1 << 40}, class}, &sink{})
+			if tt.keeps == 0 {
+				if err == nil || !strings.Contains(err.Error(), "ever") {
+					t.Errorf("it starts: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			data := make([]byte, mib)
+			for range 12 {
+				if _, err := put(t, e, ever("a"), "", data); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if p, err := e.Read(t.Context(), ever("a"), engine.Position{}, 100); err != nil || len(p.Entries) != tt.keeps {
+				t.Errorf("%d entries kept, want %d, %v", len(p.Entries), tt.keeps, err)
+			}
+			if err := e.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // The rooms that were silent longest lose their entries, and are then forgotten.
 func TestBytes(t *testing.T) {
 	const total = 200_000

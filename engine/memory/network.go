@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,9 +39,6 @@ func NewNetwork(opts *Options) *Network {
 	if opts != nil {
 		n.opts = *opts
 	}
-	if n.opts.RoomBytes <= 0 {
-		n.opts.RoomBytes = 4 << 20
-	}
 	if n.opts.Bytes <= 0 {
 		n.opts.Bytes = 256 << 20
 	}
@@ -48,6 +46,27 @@ func NewNetwork(opts *Options) *Network {
 		n.opts.Idle = time.Hour
 	}
 	return n
+}
+
+// roomBytes is what a log may take if nobody says.
+const roomBytes = 4 << 20
+
+// grant returns how many bytes one log of a class may take.
+func (n *Network) grant(c engine.Class) (int, error) {
+	half := n.opts.Bytes / 2 // what is left to a log that has everything for itself
+	switch own := n.opts.RoomBytes; {
+	case c.Level == engine.Ephemeral:
+		return 0, nil
+	case own > 0 && c.Bytes > own:
+		return 0, fmt.Errorf("memory: class %q wants %d bytes for a room, Options.RoomBytes allows %d", c.Name, c.Bytes, own)
+	case own <= 0 && c.Bytes > half:
+		return 0, fmt.Errorf("memory: class %q wants %d bytes for a room, half of Options.Bytes is %d", c.Name, c.Bytes, half)
+	case c.Bytes > 0:
+		return c.Bytes, nil
+	case own > 0:
+		return own, nil
+	}
+	return min(roomBytes, half), nil
 }
 
 // Join returns the engine of a further node.

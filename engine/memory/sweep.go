@@ -10,16 +10,9 @@ import (
 // which they were put there, so that what is due next is always the first.
 type class struct {
 	engine.Class
+	most int // bytes that one log may take
 
 	shelves [shelves]struct{ first, last *topic }
-}
-
-// most is how many bytes one log may take, if all may take limit.
-func (c *class) most(limit int) int {
-	if c.Bytes > 0 {
-		return min(c.Bytes, limit)
-	}
-	return limit
 }
 
 // shelf says what is to become of a log.
@@ -117,7 +110,7 @@ func (n *Network) tick() {
 // held.
 func (n *Network) settle(t *topic, now time.Duration) {
 	h := t.log
-	n.size -= h.trim(h.class.most(n.opts.RoomBytes), now)
+	n.size -= h.trim(now)
 	n.size -= h.expire(now)
 	switch {
 	case len(h.keys.order) > 0 || h.count() > 0 && h.class.KeepFor > 0:
