@@ -37,7 +37,8 @@ type Recoverable struct {
 	// none. A member that comes back gets what it missed instead.
 	Replay int
 	// Dedupe is for how long a message that is sent again with the same id is
-	// recognised; default a minute.
+	// recognised; default a minute. A room that would have more ids in that time
+	// than its engine allows it refuses further ones as Unavailable.
 	Dedupe time.Duration
 }
 

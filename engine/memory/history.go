@@ -41,6 +41,15 @@ const (
 	logCost   = 512 // of a topic with an empty log
 )
 
+// held is what of the cost cannot be given up: as long as there are keys, all but
+// the entries.
+func (h *history) held() int {
+	if len(h.keys.order) == 0 {
+		return 0
+	}
+	return h.cost - h.bytes
+}
+
 func (h *history) count() int { return len(h.kept) - h.first }
 
 // oldest is the offset of the first entry that is kept, or would be.

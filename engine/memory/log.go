@@ -11,6 +11,8 @@ var errConflict = fmt.Errorf("memory: %w", engine.ErrConflict)
 
 var errFull = fmt.Errorf("memory: Options.Bytes is reached: %w", engine.ErrUnavailable)
 
+var errKeys = fmt.Errorf("memory: the room has all the dedupe keys that it may have now: %w", engine.ErrUnavailable)
+
 // Append implements engine.Log. done and the sinks are called by the goroutine
 // of one of the publishers, most likely this one.
 func (e *Engine) Append(ctx context.Context, to engine.Topic, rec engine.Record, done func(engine.Ack, error)) {
@@ -43,7 +45,7 @@ func (n *Network) append(e *Engine, to engine.Topic, rec engine.Record, data []b
 		if !t.room(len(data)) {
 			return nil, errBusy
 		}
-		n.size -= t.log.expire(now)
+		n.expire(t.log, now)
 		if p, ok := t.log.keys.places[rec.Dedupe]; ok {
 			at := engine.Position{Epoch: t.log.epoch, Offset: p.offset, Tag: p.tag}
 			return t, e.answer(t, event{ack: engine.Ack{Position: at, Duplicate: true}, done: done})
@@ -52,16 +54,22 @@ func (n *Network) append(e *Engine, to engine.Topic, rec engine.Record, data []b
 	if rec.At != nil && !rec.At.Same(n.head(to)) {
 		return nil, errConflict
 	}
+	keyed := rec.Dedupe != "" && n.classOf(to).Dedupe > 0
+	if keyed && !n.remembers(to, rec.Dedupe) {
+		return nil, errKeys
+	}
 	if !n.fits(logCost+len(to.Name)+entryCost+len(data)+keyCost+len(rec.Dedupe), now) {
 		return nil, errFull
 	}
 	t := n.topic(to)
 	h := t.log
 	n.size += h.append(rec.ID, data, now)
-	if rec.Dedupe != "" && h.class.Dedupe > 0 {
+	if keyed {
+		n.held -= h.held()
 		added := h.keys.add(place{rec.Dedupe, h.offset, h.head, now})
 		h.cost += added
 		n.size += added
+		n.held += h.held()
 	}
 	entry := h.at(h.offset)
 	n.size -= h.trim(now)

@@ -24,8 +24,14 @@ type Options struct {
 
 	// Bytes is how much everything may take: entries, dedupe keys, the names of
 	// rooms. When it is reached, the rooms that were silent longest lose their
-	// entries. If that does not help, because every key is still in its class's
-	// window, appends are refused with ErrUnavailable. 0 means 256 MiB.
+	// entries.
+	//
+	// Keys cannot be given up while they are in their class's window. So they, and
+	// the names of the rooms that have any, get half of Bytes, and one room no more
+	// than what is left of that for the others: a quarter of Bytes if it is the
+	// only one. An append with a key beyond that is refused with ErrUnavailable,
+	// until older keys have left the window; others go on, in this room too if they
+	// have no key. A key takes some 200 bytes. 0 means 256 MiB.
 	Bytes int
 
 	// Idle is for how long the position of a log is remembered that keeps no

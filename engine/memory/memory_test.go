@@ -223,6 +223,58 @@ func TestBytes(t *testing.T) {
 	}
 }
 
+// Whoever fills rooms with keys fills these rooms: others lose nothing, and take
+// more, with keys and without.
+func TestKeys(t *testing.T) {
+	for _, greedy := range []int{1, 20} {
+		synctest.Test(t, func(t *testing.T) {
+			const total = 4 << 20
+			e := start(t, memory.NewNetwork(&memory.Options{Bytes: total}), &sink{})
+			for i := range 100 {
+				if _, err := put(t, e, ever("quiet"), "", make([]byte, 1000)); err != nil {
+					t.Fatal(i, err)
+				}
+			}
+			fill := func() (taken int) {
+				for refused := 0; refused < greedy; {
+					refused = 0
+					for i := range greedy {
+						_, err := put(t, e, chat(fmt.Sprint("greedy", i)), fmt.Sprint("key", taken), nil)
+						if errors.Is(err, engine.ErrUnavailable) {
+							refused++
+						} else if taken++; err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				return taken
+			}
+			taken := fill()
+			if taken < 5000 || memory.Size(e) > total*3/4 {
+				t.Errorf("%d keys were taken by %d rooms, %d bytes", taken, greedy, memory.Size(e))
+			}
+			if _, err := put(t, e, chat("greedy0"), "", nil); err != nil {
+				t.Error("without a key:", err)
+			}
+			if a, err := put(t, e, chat("greedy0"), "key0", nil); err != nil || !a.Duplicate {
+				t.Error("again:", a, err)
+			}
+			for i := range 100 {
+				if a, err := put(t, e, chat("other"), fmt.Sprint("key", i), nil); err != nil || a.Duplicate {
+					t.Fatal("in another room:", i, a, err)
+				}
+			}
+			if p, err := e.Read(t.Context(), ever("quiet"), engine.Position{}, 100); err != nil || len(p.Entries) != 100 {
+				t.Errorf("%d of 100 entries are left of a quiet room, %v", len(p.Entries), err)
+			}
+			<-time.After(2 * time.Minute)
+			if again := fill(); again != taken {
+				t.Errorf("%d keys after the window, %d at first", again, taken)
+			}
+		})
+	}
+}
+
 // A log expires, is forgotten when nobody asks for it, and comes back with
 // another epoch. A subscriber keeps its position.
 func TestForgets(t *testing.T) {

@@ -26,6 +26,7 @@ type Network struct {
 	nodes   int
 	epoch   uint64        // of logs to come
 	size    int           // of all logs, as Options.Bytes counts
+	held    int           // of it, what cannot be given up: see history.held
 	full    time.Duration // until then it is no use to look for memory again
 	sweep   *time.Timer   // nil: nothing will ever be due
 }
@@ -156,12 +157,13 @@ func (n *Network) forget(t *topic) {
 		n.epoch = newEpoch()
 	}
 	n.size -= h.cost
+	n.held -= h.held()
 	t.log = nil
 }
 
 // end forgets everything. n.mu is held.
 func (n *Network) end() {
-	n.topics, n.classes, n.size, n.epoch = map[engine.Topic]*topic{}, map[string]*class{}, 0, newEpoch()
+	n.topics, n.classes, n.size, n.held, n.epoch = map[engine.Topic]*topic{}, map[string]*class{}, 0, 0, newEpoch()
 	if n.sweep != nil {
 		n.sweep.Stop()
 		n.sweep = nil
@@ -180,6 +182,7 @@ func (n *Network) Reset(room engine.Topic) {
 	h := t.log
 	n.epoch = newEpoch()
 	h.epoch = n.epoch
+	n.held -= h.held()
 	n.size -= h.clear()
 	h.offset, h.before, h.head = 0, 0, 0
 }
@@ -190,6 +193,8 @@ func (n *Network) Truncate(room engine.Topic, newest int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if t := n.topics[room]; t != nil && t.log != nil {
+		n.held -= t.log.held()
 		n.size -= t.log.truncate(newest)
+		n.held += t.log.held()
 	}
 }

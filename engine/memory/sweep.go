@@ -111,7 +111,7 @@ func (n *Network) tick() {
 func (n *Network) settle(t *topic, now time.Duration) {
 	h := t.log
 	n.size -= h.trim(now)
-	n.size -= h.expire(now)
+	n.expire(h, now)
 	switch {
 	case len(h.keys.order) > 0 || h.count() > 0 && h.class.KeepFor > 0:
 		n.shelve(t, busy)
@@ -126,11 +126,27 @@ func (n *Network) settle(t *topic, now time.Duration) {
 	}
 }
 
-// expire forgets keys whose window has passed and returns what that freed.
-func (h *history) expire(now time.Duration) int {
+// expire forgets keys whose window has passed. n.mu is held.
+func (n *Network) expire(h *history, now time.Duration) {
+	n.held -= h.held()
 	freed := h.keys.expire(now, h.class.Dedupe)
 	h.cost -= freed
-	return freed
+	n.size -= freed
+	n.held += h.held()
+}
+
+// remembers reports whether a room may have one more key. What it has then is no
+// more than what is left for all others, so that whoever fills one room with keys,
+// or a hundred, leaves something for the next. n.mu is held.
+func (n *Network) remembers(to engine.Topic, key string) bool {
+	own, more := 0, keyCost+len(key)
+	if t := n.topics[to]; t != nil {
+		own = t.log.held()
+	}
+	if own == 0 {
+		more += logCost + len(to.Name)
+	}
+	return own+more <= n.opts.Bytes/2-n.held-more
 }
 
 // fits makes room for need bytes if there is not enough, and says whether there
