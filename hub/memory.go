@@ -14,8 +14,9 @@ type Memory struct {
 	Peer int
 	// Peers is that for Options.MaxPeers connections; 0: there is no limit to them.
 	Peers int
-	// Kept is what stays of messages: histories, the latest of each key, answers.
-	// 0: the engine does not say how much it keeps in this process.
+	// Kept is what stays of messages: histories, the latest of each key, answers;
+	// and of members in grace (room.Presence.Bound). 0: the engine does not say how
+	// much it keeps in this process.
 	Kept int
 }
 
@@ -40,6 +41,7 @@ func (h *Hub) WorstCase() Memory {
 		if d, ok := s.rule.Delivery.(room.Latest); ok {
 			m.Kept += d.Bound()
 		}
+		m.Kept += s.rule.Presence.Bound()
 	}
 	if h.history.logs != nil {
 		b, ok := h.opts.Engine.(bounded)

@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/room"
@@ -20,8 +21,13 @@ func TestWorstCase(t *testing.T) {
 	if got := h.WorstCase(); got.Peers != 1000*got.Peer || got.Peer >= plain.Peer || got.Kept != 69*mib {
 		t.Errorf("with the latest of each key: %+v", got)
 	}
+	h.Rooms("p/{id}", &hub.Rule{Presence: &room.Presence{}})
+	h.Rooms("g/{id}", &hub.Rule{Presence: &room.Presence{Grace: time.Second, GraceBytes: 3 * mib}})
+	if got := h.WorstCase(); got.Kept != (69+6)*mib {
+		t.Errorf("with members in grace: %+v", got)
+	}
 	h.Rooms("c/{id}", &hub.Rule{Delivery: room.Recoverable{}})
-	if got := h.WorstCase(); got.Kept != (69+256+64+16)*mib {
+	if got := h.WorstCase(); got.Kept != (69+6+256+64+16)*mib {
 		t.Errorf("with histories: %+v", got)
 	}
 }

@@ -43,6 +43,7 @@ type Manager struct {
 	opts   Options
 	slow   message.Policy
 	boards *boards // of Latest rooms; else nil
+	graces graces
 
 	// of recoverable rooms
 	delivery Recoverable
@@ -75,6 +76,7 @@ func NewManager(opts *Options) *Manager {
 	if p := m.opts.Presence; p != nil {
 		own := *p
 		m.opts.Presence = &own
+		m.graces.most = own.most()
 	}
 	switch d := m.opts.Delivery.(type) {
 	case Ephemeral:

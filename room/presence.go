@@ -26,11 +26,16 @@ type Presence struct {
 	// left with the last. It is named after the first, and has the state that the
 	// newest came with or was given. Members without a user stay single.
 	ByUser bool
-	// Grace is how long a member that was dropped (Drop) stays on the list,
-	// default 0. If it comes back within that time, nobody is told that it was
-	// away. Who comes back is known by its ID, by its user with ByUser, and else
-	// by its session and user: Member says how.
+	// Grace is how long a member that was dropped (Drop) stays on the list, default
+	// 0; less where there are more of them than GraceBytes. If it comes back within
+	// that time, nobody is told that it was away. Who comes back is known by its ID,
+	// by its user with ByUser, and else by its session and user: Member says how.
 	Grace time.Duration
+	// GraceBytes is how much those in grace may take, in all rooms of the Manager
+	// together, default 64 MiB: some 50,000 with small states. Beyond that, those that
+	// were dropped first leave at once. One counts for 1 KiB and its state, or only
+	// 1 KiB with Count; a room in which somebody is in grace for 2 KiB.
+	GraceBytes int
 }
 
 // The bounds of a list and of what is told.
@@ -97,6 +102,9 @@ func (r *Room) introduce(m Member, state any) (a arrival, err error) {
 		return a, fmt.Errorf("room: joining %q: the ID or the user is not valid UTF-8", r.name)
 	}
 	a.joined, err = r.change(envelope.Joined, m.ID(), a.user, a.content)
+	if r.manager.opts.Presence.Count {
+		a.head, a.content, a.joined = nil, nil, nil // nobody is ever told
+	}
 	return a, err
 }
 

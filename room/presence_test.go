@@ -186,6 +186,153 @@ func TestGrace(t *testing.T) {
 	})
 }
 
+// TestGraceBytes: where too many are in grace, those that were dropped first leave,
+// whatever their rooms are; who is back makes place for others.
+func TestGraceBytes(t *testing.T) {
+	in(t, func(t *testing.T) {
+		vacated := ""
+		m := room.NewManager(&room.Options{
+			Presence: &room.Presence{Grace: time.Hour, GraceBytes: 20 << 10},
+			Vacated:  func(name string) { vacated += name },
+		})
+		w := &member{id: "w"}
+		join(t, m.Get("x"), w, nil)
+		state := strings.Repeat("s", 4000)
+		away := func(name, id string) {
+			t.Helper()
+			join(t, m.Get(name), quiet(id), state)
+			if !m.Get(name).Drop(quiet(id)) || m.Get(name).Has(id) {
+				t.Errorf("%s is not dropped", id)
+			}
+		}
+		for range 10 {
+			away("x", "a") // the same one, over and over
+		}
+		away("y", "b")
+		pass(time.Minute)
+		if got := w.take(); len(got) != 1 || !strings.HasPrefix(got[0], "joined") || vacated != "" {
+			t.Errorf("%.20q, vacated %q", got, vacated)
+		}
+		away("z", "c") // more than there is place for
+		want(t, w, `left "`+state+`"`)
+		if vacated != "" || m.Len() != 3 {
+			t.Errorf("vacated %q, %d rooms", vacated, m.Len())
+		}
+		away("v", "d")
+		if vacated != "y" || m.Len() != 3 {
+			t.Errorf("vacated %q, %d rooms", vacated, m.Len())
+		}
+		m.Get("z").Leave(quiet("c"))
+		away("x", "e")
+		if vacated != "yz" || m.Len() != 2 {
+			t.Errorf("vacated %q, %d rooms", vacated, m.Len())
+		}
+		pass(2 * time.Hour)
+		for _, id := range []string{"f", "g", "h"} { // all places are free again
+			away("x", id)
+		}
+		if w.take(); m.Len() != 1 || vacated != "yzv" {
+			t.Errorf("vacated %q, %d rooms", vacated, m.Len())
+		}
+		join(t, m.Get("x"), w, nil, room.Ack("1"))
+		if got := w.take(); len(got) != 1 || strings.Count(got[0], `"from"`) != 4 {
+			t.Errorf("%.200q", got)
+		}
+		m.Get("x").Leave(w)
+		m.Close()
+	})
+}
+
+// TestGraceBytesInAStorm: whoever comes back and whoever makes way at the same time,
+// nobody stays, and no place is lost.
+func TestGraceBytesInAStorm(t *testing.T) {
+	in(t, func(t *testing.T) {
+		var vacated atomic.Int64
+		m := room.NewManager(&room.Options{
+			Presence: &room.Presence{Grace: time.Minute, GraceBytes: 20 << 10},
+			Vacated:  func(string) { vacated.Add(1) },
+		})
+		var all sync.WaitGroup
+		for g := range 8 {
+			all.Go(func() {
+				for i := range 500 {
+					c := returning{&member{id: fmt.Sprint(g, i%3)}, byte(i % 3)}
+					r := m.Get(fmt.Sprint(i % 10))
+					if err := r.Join(t.Context(), c, i); err != nil {
+						t.Error(err)
+					}
+					if r.Drop(c); i%7 == 0 {
+						r.Leave(c)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if pass(time.Hour); m.Len() != 0 {
+			t.Errorf("%d rooms", m.Len())
+		}
+		before := vacated.Load()
+		for i := range 5 {
+			join(t, m.Get(fmt.Sprint(i)), quiet("a"), nil)
+			m.Get(fmt.Sprint(i)).Drop(quiet("a"))
+		}
+		if n := vacated.Load() - before; m.Len() != 5 || n != 0 {
+			t.Errorf("%d rooms, %d vacated", m.Len(), n)
+		}
+		m.Close()
+	})
+}
+
+// TestGraceMemory: what clients leave behind does not grow with their number, and
+// where it is never told their states are not kept at all.
+func TestGraceMemory(t *testing.T) {
+	const most = 512 << 10
+	heap := func() int {
+		runtime.GC()
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return int(s.HeapAlloc)
+	}
+	for _, p := range []room.Presence{
+		{Grace: time.Hour, GraceBytes: most},
+		{Grace: time.Hour, GraceBytes: most, Count: true},
+	} {
+		in(t, func(t *testing.T) {
+			m := room.NewManager(&room.Options{Presence: &p})
+			before := heap()
+			for i := range 2500 {
+				r, c := m.Get(fmt.Sprint(i%20)), returning{&member{id: fmt.Sprint(i)}, byte(i)}
+				state := message.Raw{Data: []byte(strconv.Quote(strings.Repeat("s", 4000)))}
+				join(t, r, c, state)
+				r.Drop(c)
+			}
+			pass(2 * time.Second) // all is told
+			if grown := heap() - before; grown > p.Bound() {
+				t.Errorf("%+v: %d bytes, at most %d", p, grown, p.Bound())
+			}
+			n := 0
+			for r := range m.All() {
+				w := &member{id: "w"}
+				join(t, r, w, nil, room.Ack("1"))
+				var members int
+				if _, err := fmt.Sscanf(w.take()[0], `ack {"members":%d`, &members); err != nil {
+					t.Fatal(err)
+				}
+				n += members - 1
+				r.Leave(w)
+			}
+			if few, many := n > 80 && n < 110, n > 350 && n < 500; p.Count && !many || !p.Count && !few {
+				t.Errorf("%+v: %d are in grace", p, n)
+			}
+			m.Close()
+		})
+	}
+	if b := (&room.Presence{GraceBytes: 1}).Bound(); b != 0 {
+		t.Errorf("%d bytes without grace", b)
+	}
+}
+
 // TestSomebodyElseUnderAnID that is in grace.
 func TestSomebodyElseUnderAnID(t *testing.T) {
 	in(t, func(t *testing.T) {

@@ -240,6 +240,9 @@ func (r *Room) part(m Member, drop bool) bool {
 	if t.empty {
 		live.manager.tell(live.name)
 	}
+	if drop {
+		live.manager.curtail()
+	}
 	return t.member || t.listed
 }
 

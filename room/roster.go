@@ -42,9 +42,10 @@ type entry struct {
 	session    string  // whose entry it is; with Grace
 	owner      *public // the member that it stands for; nil: a user's
 
-	grace *list.Element // nil: it is not in grace
-	until time.Time     // when that ends
-	keys  []string      // in away
+	grace  *list.Element // nil: it is not in grace
+	absent *list.Element // of the manager's graces
+	until  time.Time     // when that ends
+	keys   []string      // in away
 
 	told *told // nil: as it is
 }
@@ -215,6 +216,8 @@ func (o *roster) part(m member, drop bool) {
 	}
 	e.until = time.Now().Add(grace)
 	e.grace = o.grace.PushBack(e)
+	e.absent = o.room.manager.graces.add(o.room, e, o.grace.Len() == 1)
+	e.owner = nil // and with it the application's state
 	e.keys = append(e.keys[:0], "id "+m.ID())
 	if o.away == nil {
 		o.away = map[string]*entry{}
@@ -231,7 +234,8 @@ func (o *roster) stay(e *entry) bool {
 		return false
 	}
 	o.grace.Remove(e.grace)
-	e.grace = nil
+	o.room.manager.graces.remove(e.absent, o.grace.Len() == 0)
+	e.grace, e.absent = nil, nil
 	for _, k := range e.keys {
 		if o.away[k] == e {
 			delete(o.away, k)
