@@ -230,8 +230,8 @@ func (r *Room) enterAt(ctx context.Context, a *arrival, j *join) error {
 		return clientError(err)
 	}
 	entered := make(chan error, 1)
-	attach := func(missed []engine.Entry, at engine.Position, gap feed.Reason) {
-		entered <- r.attach(f, a, j, missed, at, gap)
+	attach := func(missed []engine.Entry, at engine.Position, _ feed.Reason) {
+		entered <- r.attach(f, a, j, missed, at)
 	}
 	if err = r.resume(ctx, f, j, attach); err == nil {
 		err = <-entered // attach was or is about to be called, whatever becomes of ctx
@@ -294,7 +294,7 @@ func (r *Room) resume(ctx context.Context, f *feed.Feed, j *join, attach feed.At
 
 // attach adds the member to the live room, between two of its messages, and gives
 // it what it missed.
-func (r *Room) attach(f *feed.Feed, a *arrival, j *join, missed []engine.Entry, at engine.Position, gap feed.Reason) error {
+func (r *Room) attach(f *feed.Feed, a *arrival, j *join, missed []engine.Entry, at engine.Position) error {
 	for {
 		live := r.manager.enter(r.name)
 		live.follow.order.Lock()
