@@ -54,6 +54,7 @@ func TestMistakesPanic(t *testing.T) {
 		{"no middleware of a room", func(h *hub.Hub) { h.Rooms("chat/{id}", nil).Use(nil) }, "the middleware given to Use is nil"},
 		{"no handler", func(h *hub.Hub) { hub.On[string](h, note, nil) }, `the handler for "note" is nil`},
 		{"no answer", func(h *hub.Hub) { hub.Reply[string, string](h, where, nil) }, `the handler for "where" is nil`},
+		{"no stream", func(h *hub.Hub) { hub.Stream[string, string](h, where, nil) }, `the handler for "where" is nil`},
 		{"no handler for the rest", func(h *hub.Hub) { hub.OnRest(h, nil) }, "the handler for the rest is nil"},
 		{"no state", func(h *hub.Hub) { hub.RoomsOf[int](h, "chat/{id}", nil, nil) }, `opens the states of Rooms("chat/{id}") is nil`},
 		{"no handler with state", func(h *hub.Hub) {

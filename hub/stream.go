@@ -19,6 +19,7 @@ const maxStreams = 8
 // gone; what is yielded then goes nowhere. A peer may have 8 streams open; one
 // more is RateLimited. Stream panics as On does.
 func Stream[Req, Res any](r Router, call message.Call[Req, Res], fn func(context.Context, *Request, Req) iter.Seq2[Res, error]) {
+	mustNotBeNil(fn == nil, "the handler for %q", call)
 	r.scope().register(string(call), func(_ context.Context, r *Request) (any, error) {
 		var in Req
 		if err := r.Decode(&in); err != nil {
