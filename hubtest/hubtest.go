@@ -82,7 +82,7 @@ func DialRequest(t testing.TB, h http.Handler, r *http.Request) (*Client, error)
 	})
 	welcome, ok := c.wait(wait, typed(envelope.Welcome))
 	if !ok {
-		t.Fatalf("hubtest: no welcome: %v", c.err)
+		t.Fatalf("hubtest: no welcome%s", c.state())
 	}
 	var w struct {
 		ID string `json:"id"`
