@@ -72,13 +72,13 @@ func (o out) Gap(g feed.Gap) {
 	if r == nil {
 		return
 	}
+	told := r.gap(g.Reason, g.To)
 	f := r.follow
 	f.order.Lock()
 	defer f.order.Unlock()
 	f.at = g.To
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	told := r.gap(g.Reason, g.To)
 	for i := range r.members {
 		if f.lagging[r.members[i].ID()] == nil { // who is behind will see for itself
 			_ = r.members[i].Deliver(told)
@@ -438,6 +438,10 @@ func (r *Room) catchUp(m Drainer, l *lag, f *feed.Feed) {
 // caught gives a member what it missed, or says that there is a gap, and reports
 // whether it is no longer behind.
 func (r *Room) caught(m Member, l *lag, missed []engine.Entry, at engine.Position, gap feed.Reason) bool {
+	var hole *message.Frame
+	if gap != "" {
+		hole = r.gap(gap, at)
+	}
 	f := r.follow
 	f.order.Lock()
 	defer f.order.Unlock()
@@ -446,8 +450,8 @@ func (r *Room) caught(m Member, l *lag, missed []engine.Entry, at engine.Positio
 		return true
 	default:
 	}
-	if gap != "" {
-		_ = m.Deliver(r.gap(gap, at))
+	if hole != nil {
+		_ = m.Deliver(hole)
 	} else if !r.catch(m, missed, l.at, true) {
 		return false
 	}
