@@ -383,7 +383,8 @@ func (r *Room) newest(s Session) string {
 }
 
 // fallBehind notes that a member has got everything up to at, and nothing after.
-// It is caught up once it can take more. follow.order is held.
+// It is caught up once it can take more, unless the logs are closed before.
+// follow.order is held.
 func (r *Room) fallBehind(m Member, at engine.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -402,22 +403,25 @@ func (r *Room) fallBehind(m Member, at engine.Position) {
 		f.lagging = map[string]*lag{}
 	}
 	f.lagging[m.ID()] = l
-	go r.catchUp(d, l, f.feed)
+	from := f.feed
+	from.Go(func(ctx context.Context) { r.catchUp(ctx, d, l, from) })
 }
 
 // catchUp brings a member that is behind back, and ends when it is, or has left.
-func (r *Room) catchUp(m Drainer, l *lag, f *feed.Feed) {
+func (r *Room) catchUp(ctx context.Context, m Drainer, l *lag, f *feed.Feed) {
 	for {
 		select {
 		case <-m.Drained():
 		case <-l.left:
+			return
+		case <-ctx.Done():
 			return
 		}
 		r.follow.order.Lock()
 		from := l.at
 		r.follow.order.Unlock()
 		caught := make(chan bool, 1)
-		err := f.Resume(context.Background(), from, func(missed []engine.Entry, at engine.Position, gap feed.Reason) {
+		err := f.Resume(ctx, from, func(missed []engine.Entry, at engine.Position, gap feed.Reason) {
 			caught <- r.caught(m, l, missed, at, gap)
 		})
 		switch {
@@ -427,6 +431,8 @@ func (r *Room) catchUp(m Drainer, l *lag, f *feed.Feed) {
 			select {
 			case <-time.After(time.Second):
 			case <-l.left:
+				return
+			case <-ctx.Done():
 				return
 			}
 		case <-caught:

@@ -6,6 +6,7 @@
 package feed
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -85,6 +86,10 @@ type repair struct {
 
 // Topic returns the room's topic.
 func (f *Feed) Topic() engine.Topic { return f.topic }
+
+// Go runs a task of a member, which Node.Close waits for and ends the context of.
+// It reports false, and runs nothing, if the node is closed.
+func (f *Feed) Go(task func(ctx context.Context)) bool { return f.node.goes(task) }
 
 // State returns what the feed is doing, and how far its sequence has got. Out
 // may not have been called for all of it yet.
