@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -78,7 +79,8 @@ type Hub struct {
 
 // history is what a hub has of its recoverable rooms.
 type history struct {
-	logs     *room.Logs // nil: there are no such rooms
+	logs     *room.Logs  // nil: there are no such rooms
+	tried    atomic.Bool // Room has tried to start them
 	outcomes outcomes
 }
 
@@ -278,11 +280,14 @@ func (h *Hub) snapshot() []*Peer {
 
 // Room returns the room of that name, for use from anywhere: an HTTP handler, a
 // cron job. It need not have members. A name that no pattern of Rooms matches
-// gives a room that nobody can be in.
+// gives a room that nobody can be in. The first call for a recoverable room starts
+// the engine and waits for it, up to a second; what is done with the room waits for
+// it as long as its own context lasts.
 func (h *Hub) Room(name string) *room.Room {
 	if m := h.patterns.Match(name); m.Found() {
 		if m.Value().window > 0 {
 			h.freeze()
+			h.tryLogs()
 		}
 		return m.Value().rooms.Get(name)
 	}

@@ -3,6 +3,8 @@ package hub_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -254,6 +256,44 @@ func TestLateEngine(t *testing.T) {
 		}
 		<-time.After(5 * time.Second)
 		c.ExpectNone()
+		shutDown(t, h)
+	})
+}
+
+// lazy is an engine that takes its time to start.
+type lazy struct {
+	*memory.Engine
+	takes time.Duration
+}
+
+func (e lazy) Start(ctx context.Context, node string, classes []engine.Class, sink engine.Sink) error {
+	select {
+	case <-time.After(e.takes):
+		return e.Engine.Start(ctx, node, classes, sink)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestSlowEngine: while the engine starts, everybody waits for it as long as he
+// likes, and what was begun for one who gave up is there for the next.
+func TestSlowEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &hub.Options{Engine: lazy{memory.New(nil), time.Minute}, Log: slog.New(slog.DiscardHandler)})
+		h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}})
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := hubtest.DialRequest(t, h, httptest.NewRequestWithContext(ctx, "GET", "/", nil)); err == nil || time.Since(began) != 5*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		r := h.Room("log/1")
+		if waited := time.Since(began); waited != 6*time.Second {
+			t.Errorf("the room is there after %v", waited)
+		}
+		if _, err := r.Publish(t.Context(), note.New("x")); err != nil || time.Since(began) != time.Minute {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
 		shutDown(t, h)
 	})
 }

@@ -231,6 +231,18 @@ func (h *Hub) startLogs(ctx context.Context) error {
 	return err
 }
 
+// tryLogs starts the engine where nobody has connected yet. If it fails, the next
+// who connects tries again.
+func (h *Hub) tryLogs() {
+	if h.history.tried.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = h.startLogs(ctx)
+	h.history.tried.Store(true)
+}
+
 // freezing is the end of registration.
 type freezing struct {
 	mu    sync.Mutex
@@ -272,7 +284,6 @@ func (h *Hub) freeze() {
 			wrapped[s.rest] = s.wrap(s.rest)
 		}
 	}
-	_ = h.startLogs(context.Background()) // or the next who connects does
 	for f, run := range wrapped {
 		f.run = run
 	}

@@ -221,7 +221,7 @@ func (r *Room) Answer(m Member, cursor string, full, bare *message.Frame) error 
 // enterAt opens the feed of the room for a member and adds the member to the
 // room in its place among the messages.
 func (r *Room) enterAt(ctx context.Context, a *arrival, j *join) error {
-	node, err := r.manager.log.feeds()
+	node, err := r.manager.log.feeds(ctx)
 	if err != nil {
 		return clientError(err)
 	}

@@ -18,10 +18,20 @@ type Logs struct {
 	bus engine.Bus
 	log engine.Log
 
+	ctx context.Context // until Close
+	end context.CancelFunc
+
 	mu      sync.Mutex
 	classes []engine.Class
-	resume  int // the most that a room keeps
-	node    *feed.Node
+	resume  int    // the most that a room keeps
+	start   *start // the latest; nil: Start was not called
+}
+
+// start is an attempt to start the engine, for all who wait for it.
+type start struct {
+	done chan struct{} // closed when it has ended, and the rest is known
+	node *feed.Node
+	err  error
 }
 
 // NewLogs returns Logs on an engine. It panics if the engine keeps no logs: if it
@@ -31,14 +41,16 @@ func NewLogs(bus engine.Bus) *Logs {
 	if !ok {
 		panic(fmt.Sprintf("room: %T keeps no logs, so it cannot serve recoverable rooms", bus))
 	}
-	return &Logs{bus: bus, log: log}
+	l := &Logs{bus: bus, log: log}
+	l.ctx, l.end = context.WithCancel(context.Background())
+	return l
 }
 
 // provision adds a class. All are known before Start.
 func (l *Logs) provision(c engine.Class) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.node != nil {
+	if l.start != nil && !l.start.failed() {
 		panic("room: a Manager comes after Logs.Start; make all of them first")
 	}
 	for _, other := range l.classes {
@@ -50,49 +62,118 @@ func (l *Logs) provision(c engine.Class) {
 	l.resume = max(l.resume, c.Keep)
 }
 
-// Start starts the engine for the rooms of all managers that use l. Until then,
-// and after Close, what these rooms do is unavailable. Later calls do nothing,
-// unless the first one failed.
+// Start starts the engine for the rooms of all managers that use l, and waits for
+// it until ctx ends; the engine goes on to start all the same. Before Start, and
+// after Close, what these rooms do is unavailable; while the engine starts, it
+// waits as long as its own context lasts. Later calls only wait, unless the engine
+// could not be started: then they try again.
 func (l *Logs) Start(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.node != nil {
-		return nil
-	}
-	node := feed.NewNode(l.bus, l.log, l.classes, &feed.Options{Resume: l.resume})
-	id, err := uuid.NewV7()
+	s, err := l.begin()
 	if err == nil {
-		err = l.bus.Start(ctx, id.String(), l.classes, sink{node})
+		_, err = s.wait(ctx)
 	}
 	if err != nil {
-		node.Close()
 		return fmt.Errorf("room: starting the engine: %w", err)
 	}
-	l.node = node
 	return nil
 }
 
-// Close ends all feeds and closes the engine. Rooms keep their members, who get
-// nothing more that is kept.
+// begin returns the start that is under way or was successful, or begins one.
+func (l *Logs) begin() (*start, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.start != nil && !l.start.failed():
+		return l.start, nil
+	case l.ctx.Err() != nil:
+		return nil, fmt.Errorf("the logs are closed: %w", engine.ErrUnavailable)
+	}
+	classes := l.classes
+	s := &start{done: make(chan struct{}), node: feed.NewNode(l.bus, l.log, classes, &feed.Options{Resume: l.resume})}
+	l.start = s
+	go func() { // Close waits for it
+		defer close(s.done)
+		if s.err = l.launch(s.node, classes); s.err != nil {
+			s.node.Close()
+		}
+	}()
+	return s, nil
+}
+
+func (l *Logs) launch(node *feed.Node, classes []engine.Class) error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	if err := l.bus.Start(l.ctx, id.String(), classes, sink{node}); err != nil {
+		return err
+	}
+	if err := l.ctx.Err(); err != nil { // Close has perhaps not waited so long
+		_ = l.bus.Close(l.ctx)
+		return err
+	}
+	return nil
+}
+
+func (s *start) failed() bool {
+	select {
+	case <-s.done:
+		return s.err != nil
+	default:
+		return false
+	}
+}
+
+// wait returns the node of feeds when the engine has started.
+func (s *start) wait(ctx context.Context) (*feed.Node, error) {
+	select {
+	case <-s.done:
+		return s.node, s.err
+	default:
+	}
+	select {
+	case <-s.done:
+		return s.node, s.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Close ends all feeds and closes the engine, also one that is starting, unless
+// ctx ends first. Rooms keep their members, who get nothing more that is kept.
 func (l *Logs) Close(ctx context.Context) error {
 	l.mu.Lock()
-	node := l.node
+	l.end()
+	s := l.start
 	l.mu.Unlock()
-	if node == nil {
+	if s == nil {
 		return nil
+	}
+	node, err := s.wait(ctx)
+	switch {
+	case s.failed():
+		return nil // and has left nothing behind
+	case err != nil:
+		return fmt.Errorf("room: closing an engine that is starting: %w", err)
 	}
 	node.Close()
 	return l.bus.Close(ctx)
 }
 
-// feeds returns the node of feeds, if Start was called.
-func (l *Logs) feeds() (*feed.Node, error) {
+// feeds returns the node of feeds, if Start was called. It waits for a start that
+// is under way.
+func (l *Logs) feeds(ctx context.Context) (*feed.Node, error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.node == nil {
+	s := l.start
+	l.mu.Unlock()
+	if s == nil {
 		return nil, fmt.Errorf("room: Logs.Start was not called: %w", engine.ErrUnavailable)
 	}
-	return l.node, nil
+	node, err := s.wait(ctx)
+	if err != nil && s.failed() {
+		return nil, fmt.Errorf("room: the engine has not started: %w", engine.ErrUnavailable)
+	}
+	return node, err
 }
 
 // sink is what the engine calls. Frames between nodes are not used yet.

@@ -76,7 +76,7 @@ func (r *Room) latest(ctx context.Context, n int) ([]engine.Entry, error) {
 // the log. Logs are read forward only: where offsets are not dense, one has to
 // look again from further back.
 func (r *Room) before(ctx context.Context, end engine.Position, n int) ([]engine.Entry, error) {
-	if _, err := r.manager.log.feeds(); err != nil {
+	if _, err := r.manager.log.feeds(ctx); err != nil {
 		return nil, err
 	}
 	log := r.manager.log.log

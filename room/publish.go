@@ -61,7 +61,7 @@ func (r *Room) Publish(ctx context.Context, e message.Envelope, opts ...Broadcas
 	if err != nil {
 		return Receipt{}, err
 	}
-	if _, err := r.manager.log.feeds(); err != nil {
+	if _, err := r.manager.log.feeds(ctx); err != nil {
 		return Receipt{}, clientError(err)
 	}
 	receipt, at, err := r.store(ctx, rec)

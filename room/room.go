@@ -230,7 +230,7 @@ func (r *Room) part(m Member, drop bool) bool {
 		live.manager.forget(live)
 	}
 	if t.member && live.follow != nil {
-		if node, err := live.manager.log.feeds(); err == nil {
+		if node, err := live.manager.log.feeds(context.Background()); err == nil { // they have started: it was there
 			node.Release(live.feed())
 		}
 	}
