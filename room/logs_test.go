@@ -96,3 +96,29 @@ func TestCloseEndsStart(t *testing.T) {
 		}
 	})
 }
+
+// silent is an engine that answers no append.
+type silent struct{ *memory.Engine }
+
+func (silent) Append(context.Context, engine.Topic, engine.Record, func(engine.Ack, error)) {}
+
+// TestSilentEngine: who publishes is told in the end, whatever the engine does.
+func TestSilentEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs := room.NewLogs(silent{memory.New(nil)})
+		r := room.NewManager(&room.Options{Delivery: room.Recoverable{}, Logs: logs, Class: "test"}).Get("room")
+		if err := logs.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		_, err := r.Publish(ctx, message.New("say", "x"))
+		if e, ok := errors.AsType[*message.Error](err); !ok || e.Code != message.Timeout || time.Since(began) != time.Minute+time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		if err := logs.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/hubbub-go/hubbub/engine"
@@ -131,6 +132,10 @@ func sessionOf(m Member) Session {
 	return SessionOf(m.ID())
 }
 
+// overdue is how long after the end of its context an append is waited for: the
+// engine stops trying then, and knows best what has become of it.
+const overdue = time.Second
+
 // store appends and waits for the answer.
 func (r *Room) store(ctx context.Context, rec engine.Record) (Receipt, engine.Position, error) {
 	type answer struct {
@@ -139,7 +144,16 @@ func (r *Room) store(ctx context.Context, rec engine.Record) (Receipt, engine.Po
 	}
 	answered := make(chan answer, 1)
 	r.manager.log.log.Append(ctx, r.topic(), rec, func(a engine.Ack, err error) { answered <- answer{a, err} })
-	a := <-answered // ctx ends the engine's attempts, too
+	var a answer
+	select {
+	case a = <-answered:
+	case <-ctx.Done():
+		select {
+		case a = <-answered:
+		case <-time.After(overdue):
+			a.err = engine.ErrUncertain
+		}
+	}
 	if a.err != nil {
 		return Receipt{}, engine.Position{}, clientError(a.err)
 	}
