@@ -151,7 +151,7 @@ func await(ctx context.Context, c <-chan struct{}) error {
 	case <-c:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("feed: open: %w", context.Cause(ctx))
+		return fmt.Errorf("feed: open: %w", ctx.Err())
 	}
 }
 

@@ -41,7 +41,7 @@ func (f *Feed) Resume(ctx context.Context, from engine.Position, attach Attach) 
 			select {
 			case <-wait:
 			case <-ctx.Done():
-				return fmt.Errorf("feed: resume: %w", context.Cause(ctx))
+				return fmt.Errorf("feed: resume: %w", ctx.Err())
 			}
 		}
 	}
@@ -196,6 +196,6 @@ func (f *Feed) shared(ctx context.Context, from engine.Position) (run, error) {
 	case <-fl.done:
 		return fl.run, fl.err
 	case <-ctx.Done():
-		return run{}, fmt.Errorf("feed: resume: %w", context.Cause(ctx))
+		return run{}, fmt.Errorf("feed: resume: %w", ctx.Err())
 	}
 }
