@@ -83,15 +83,18 @@ func (a *answers) expect(k answerKey) {
 	a.waiting[k] = &waiting{}
 }
 
-func (a *answers) forget(k answerKey) *waiting {
+func (a *answers) forget(k answerKey) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	w := a.waiting[k]
-	delete(a.waiting, k)
-	if w != nil && w.timer != nil {
+	a.drop(k)
+}
+
+// drop is forget where a.mu is held.
+func (a *answers) drop(k answerKey) {
+	if w := a.waiting[k]; w != nil && w.timer != nil {
 		w.timer.Stop()
 	}
-	return w
+	delete(a.waiting, k)
 }
 
 // clear forgets all: nobody is left to be told.
@@ -117,28 +120,27 @@ func (p *Peer) Session() room.Session {
 	return p.answers.session
 }
 
-// Published implements room.Publisher.
+// Published implements room.Publisher. The answer is written under the lock, like
+// all that comes of answers, or late could answer as well. That it is made there,
+// with the room locked, costs a copy: its content has been encoded before.
 func (p *Peer) Published(name, id, cursor string) error {
 	a, key := &p.answers, answerKey{name, id}
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	w := a.waiting[key]
-	var result message.Raw
-	answered := false
-	if w != nil {
-		if !w.ready {
-			w.cursor = cursor
-			a.mu.Unlock()
-			return nil
-		}
-		result, answered = w.result, w.answered
+	switch {
+	case w == nil:
+		w = &waiting{}
+	case !w.ready:
+		w.cursor = cursor
+		return nil
 	}
-	a.mu.Unlock()
-	if !answered {
-		if err := p.conn.Write(acknowledge(name, id, cursor, result, message.CatchUp)); errors.Is(err, message.ErrBehind) {
+	if !w.answered {
+		if err := p.conn.Write(acknowledge(name, id, cursor, w.result, message.CatchUp)); errors.Is(err, message.ErrBehind) {
 			return err // it comes again, in its place
 		}
 	}
-	a.forget(key)
+	a.drop(key)
 	return nil
 }
 

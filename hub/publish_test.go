@@ -214,23 +214,29 @@ func TestBehindAndPublishing(t *testing.T) {
 }
 
 // tardy is an engine that shows what is stored some time later.
-type tardy struct{ *memory.Engine }
-
-func (e tardy) Start(ctx context.Context, node string, classes []engine.Class, sink engine.Sink) error {
-	return e.Engine.Start(ctx, node, classes, tardySink{sink})
+type tardy struct {
+	*memory.Engine
+	by time.Duration
 }
 
-type tardySink struct{ engine.Sink }
+func (e tardy) Start(ctx context.Context, node string, classes []engine.Class, sink engine.Sink) error {
+	return e.Engine.Start(ctx, node, classes, tardySink{sink, e.by})
+}
+
+type tardySink struct {
+	engine.Sink
+	by time.Duration
+}
 
 func (s tardySink) Entry(t engine.Topic, e engine.Entry) {
-	time.AfterFunc(3*time.Second, func() { s.Sink.Entry(t, e) })
+	time.AfterFunc(s.by, func() { s.Sink.Entry(t, e) })
 }
 
 // TestLateEngine: who publishes waits a second for its message's turn, is then
 // answered without a cursor, and not again when the turn comes.
 func TestLateEngine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, &hub.Options{Engine: tardy{memory.New(nil)}})
+		h := newHub(t, &hub.Options{Engine: tardy{memory.New(nil), 3 * time.Second}})
 		hub.On(h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}}), say, toOthers)
 		c, other := hubtest.Dial(t, h), hubtest.Dial(t, h)
 		c.Join("log/1", nil)
@@ -255,6 +261,35 @@ func TestLateEngine(t *testing.T) {
 			hubtest.Expect(other, say)
 		}
 		<-time.After(5 * time.Second)
+		c.ExpectNone()
+		shutDown(t, h)
+	})
+}
+
+// TestOneAnswer: a message whose turn comes just when it would be answered without
+// is answered once.
+func TestOneAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rooms, rounds = 50, 60
+		h := newHub(t, &hub.Options{Engine: tardy{memory.New(nil), time.Second}})
+		hub.On(h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}}), say, toOthers)
+		c := hubtest.Dial(t, h)
+		for i := range rooms {
+			c.Join(fmt.Sprint("log/", i), nil)
+		}
+		<-time.After(2 * time.Second) // the feeds have looked at the logs, and will not soon
+		for n := range rounds {
+			for i := range rooms {
+				e := say.New(text{"mine"})
+				e.ID = fmt.Sprint("m", n)
+				c.Send(fmt.Sprint("log/", i), e)
+			}
+			for range rooms {
+				if ack := c.ExpectType("ack"); ack.ID != fmt.Sprint("m", n) {
+					t.Fatalf("answered %+v", ack)
+				}
+			}
+		}
 		c.ExpectNone()
 		shutDown(t, h)
 	})
