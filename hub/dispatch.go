@@ -114,16 +114,12 @@ func (p *Peer) run(f *handler, r *Request, in *inbound) {
 	if r.published != nil {
 		defer p.settled(r, message.Raw{}, false) // unless settle was called
 	}
-	p.answer(in, p.guard(r.Type, func() error {
+	err := p.guard(r.Type, func() error {
 		result, err := f.run(p.ctx, r)
-		published := r.published != nil && r.published.count > 0 && r.ID != ""
-		if err != nil && published {
-			p.answers.forget(answerKey{r.Room.Name(), r.ID})
-		}
 		if err != nil || r.ID == "" {
 			return err
 		}
-		if published {
+		if r.stored() {
 			return ignoreClosed(p.settle(r, result))
 		}
 		name := ""
@@ -131,5 +127,9 @@ func (p *Peer) run(f *handler, r *Request, in *inbound) {
 			name = r.Room.Name()
 		}
 		return ignoreClosed(p.reply(name, r.ID, result))
-	}))
+	})
+	if err != nil && r.stored() {
+		p.answers.refused(answerKey{r.Room.Name(), r.ID}, r.published.receipt.Duplicate)
+	}
+	p.answer(in, err)
 }

@@ -50,6 +50,9 @@ func (r *Request) publish(ctx context.Context, e message.Envelope, opts []room.B
 	return nil
 }
 
+// stored reports whether a message that wants an answer has published.
+func (r *Request) stored() bool { return r.published != nil && r.published.count > 0 && r.ID != "" }
+
 // answers are what a peer is still to be told of messages that it published.
 // They are for handlers that run, and for what is stored but has not come back
 // from the log yet, so there are few.
@@ -66,7 +69,7 @@ type answerKey struct{ room, id string }
 type waiting struct {
 	cursor   string      // its turn has come: this is where it is
 	ready    bool        // the handler has returned
-	answered bool        // without a cursor, as its turn did not come
+	answered bool        // without a cursor, as its turn did not come, or with an error
 	result   message.Raw // what it returned
 	timer    *time.Timer // of what is ready
 }
@@ -86,6 +89,18 @@ func (a *answers) expect(k answerKey) {
 func (a *answers) forget(k answerKey) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.drop(k)
+}
+
+// refused notes that a message which is stored was answered with an error: when its
+// turn comes, there is no other answer. That of a duplicate has been before.
+func (a *answers) refused(k answerKey, duplicate bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if w := a.waiting[k]; w != nil && w.cursor == "" && !duplicate {
+		w.ready, w.answered = true, true
+		return
+	}
 	a.drop(k)
 }
 
@@ -160,7 +175,6 @@ func acknowledge(name, id, cursor string, result message.Raw, policy message.Pol
 func (p *Peer) settle(r *Request, result any) error {
 	content, err := message.RawOf(result, p.hub.opts.Codec)
 	if err != nil {
-		p.answers.forget(answerKey{r.Room.Name(), r.ID})
 		return err
 	}
 	name := r.Room.Name()
@@ -216,8 +230,7 @@ func (a *answers) hurry(p *Peer, name string) {
 		if k.room != name || !w.ready {
 			continue
 		}
-		w.timer.Stop()
-		delete(a.waiting, k)
+		a.drop(k)
 		if !w.answered {
 			_ = p.conn.Write(acknowledge(k.room, k.id, "", w.result, message.Disconnect))
 		}

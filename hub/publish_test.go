@@ -295,6 +295,31 @@ func TestOneAnswer(t *testing.T) {
 	})
 }
 
+// TestOneRefusal: a message whose handler fails after it has published has its
+// answer, and gets no other when its turn comes.
+func TestOneRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &hub.Options{Engine: tardy{memory.New(nil), 3 * time.Second}, Log: slog.New(slog.DiscardHandler)})
+		hub.Reply(h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}}), "fail", func(ctx context.Context, r *hub.Request, how string) (any, error) {
+			if err := r.Others(ctx, note.New("x")); err != nil {
+				return nil, err
+			}
+			return goWrong(ctx, r, how)
+		})
+		c, other := hubtest.Dial(t, h), hubtest.Dial(t, h)
+		c.Join("log/1", nil)
+		other.Join("log/1", nil)
+		<-time.After(2 * time.Second) // the feed has looked at the log, and will not soon
+		for _, how := range []string{"error", "panic", "answer"} {
+			_, err := c.Request("log/1", message.New("fail", how))
+			wantCode(t, err, message.Internal)
+			hubtest.Expect(other, note)
+			c.ExpectNone()
+		}
+		shutDown(t, h)
+	})
+}
+
 // lazy is an engine that takes its time to start.
 type lazy struct {
 	*memory.Engine
