@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"container/list"
 	"crypto/sha256"
 	"encoding/binary"
 	"sync"
@@ -17,7 +18,7 @@ import (
 type outcomes struct {
 	mu    sync.Mutex
 	known map[outcomeKey]*outcome
-	order []outcomeKey // oldest first; without those that are not done
+	order list.List // of outcomeKey, oldest first; without those that are not done
 	bytes int
 }
 
@@ -32,13 +33,14 @@ type outcome struct {
 	done   chan struct{} // closed when the rest is known, or the outcome forgotten
 	result message.Raw
 	cursor string
-	at     time.Time // zero: not done
+	at     time.Time     // zero: not done
+	place  *list.Element // in order
 }
 
 // mostOutcomes is how many bytes the outcomes of a hub may take.
 const mostOutcomes = 16 << 20
 
-func (k *outcomeKey) cost(o *outcome) int { return 400 + len(k.room) + len(k.id) + len(o.result.Data) }
+func (k *outcomeKey) cost(o *outcome) int { return 480 + len(k.room) + len(k.id) + len(o.result.Data) }
 
 // begin returns what is known of a message that came before in the last window,
 // or notes it as begun and returns nil; then finish or abandon follows.
@@ -64,26 +66,20 @@ func (o *outcomes) finish(k outcomeKey, result message.Raw, cursor string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	v := o.known[k]
-	v.result, v.cursor, v.at = result, cursor, time.Now()
+	v.result, v.cursor, v.at, v.place = result, cursor, time.Now(), o.order.PushBack(k)
 	close(v.done)
-	o.order = append(o.order, k)
 	o.bytes += k.cost(v)
-	for o.bytes > mostOutcomes && len(o.order) > 1 {
-		o.remove(o.order[0])
+	for o.bytes > mostOutcomes && o.order.Len() > 1 {
+		o.remove(o.order.Front().Value.(outcomeKey))
 	}
 }
 
 // remove forgets one that is done. o.mu is held.
 func (o *outcomes) remove(k outcomeKey) {
-	o.bytes -= k.cost(o.known[k])
+	v := o.known[k]
+	o.bytes -= k.cost(v)
+	o.order.Remove(v.place)
 	delete(o.known, k)
-	for i := range o.order {
-		if o.order[i] == k { // most likely the first
-			copy(o.order[1:i+1], o.order[:i])
-			o.order = o.order[1:]
-			return
-		}
-	}
 }
 
 // abandon forgets a message that has published nothing.
