@@ -93,12 +93,14 @@ func (b *Inbox) read(ctx context.Context, r *Request, m ReadMark) error {
 }
 
 // Room returns a user's inbox. A user whom the pattern cannot name, as one with a
-// slash where it says {user}, has none: it is a room that nobody can be in.
+// slash where it says {user}, has none: it is a room that nobody can be in and that
+// keeps nothing. Send says so instead.
 func (b *Inbox) Room(user string) *room.Room {
+	name := b.prefix + user + b.suffix
 	if !b.has(user) {
-		return b.scope.hub.Room("")
+		return b.scope.hub.root.rooms.Get(name) // no pattern's, whatever there is
 	}
-	return b.scope.hub.Room(b.prefix + user + b.suffix)
+	return b.scope.hub.Room(name)
 }
 
 // has reports whether the pattern can name a user.
@@ -123,8 +125,9 @@ func (b *Inbox) Send(ctx context.Context, user string, e message.Envelope) (room
 	return b.Room(user).Publish(ctx, e)
 }
 
-// Unread counts what is kept and was not read, up to the highest of the marks. The
-// error is that of room.Room.History, or Invalid as that of Send.
+// Unread counts what is kept and was not read, up to the highest of the marks. It
+// reads the inbox back to the last message that was read. The error is that of
+// room.Room.History, or Invalid as that of Send.
 func (b *Inbox) Unread(ctx context.Context, user string) (Unread, error) {
 	if err := b.check(user); err != nil {
 		return Unread{}, err
@@ -152,8 +155,10 @@ func (b *Inbox) Unread(ctx context.Context, user string) (Unread, error) {
 				read, u.Cursor = p, mark.Cursor
 			}
 		}
-		if more = page.More; more {
+		if more = page.More && len(page.Messages) > 0; more { // marks stand behind what they mark: those before are lower
 			before = page.Messages[0].Cursor
+			oldest, _ := engine.ParsePosition(before)
+			more = oldest.Offset > read.Offset
 		}
 	}
 	for _, at := range all {

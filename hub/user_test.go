@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hubbub-go/hubbub/engine"
+	"github.com/hubbub-go/hubbub/engine/memory"
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
@@ -138,6 +140,61 @@ func TestInbox(t *testing.T) {
 		if err := h.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// TestNoInbox: a user whom the pattern cannot name has none, whatever rooms there
+// are.
+func TestNoInbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &hub.Options{Identify: byHeader})
+		inbox := hub.NewInbox(h, "inbox/{user}", room.Recoverable{})
+		h.Rooms("{room...}", &hub.Rule{Delivery: room.Recoverable{}})
+		for _, user := range []string{"", "a/b"} {
+			_, err := inbox.Room(user).History(t.Context(), "", 0)
+			wantCode(t, err, message.Invalid) // it keeps nothing
+		}
+		shutDown(t, h)
+	})
+}
+
+// counted is an engine that counts how often its logs are read.
+type counted struct {
+	*memory.Engine
+	reads atomic.Int64
+}
+
+func (e *counted) Read(ctx context.Context, t engine.Topic, from engine.Position, limit int) (engine.Page, error) {
+	e.reads.Add(1)
+	return e.Engine.Read(ctx, t, from, limit)
+}
+
+// TestUnreadCost: what was read long ago is not looked at.
+func TestUnreadCost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &counted{Engine: memory.New(nil)}
+		h := newHub(t, &hub.Options{Identify: byHeader, Engine: store})
+		inbox := hub.NewInbox(h, "inbox/{user}", room.Recoverable{})
+		c := dialAs(t, h, "ana")
+		var last room.Receipt
+		for i := range 900 {
+			var err error
+			if last, err = inbox.Send(t.Context(), "ana", note.New(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Join("inbox/ana", nil)
+		if _, err := c.Request("inbox/ana", hub.InboxRead.New(hub.ReadMark{Cursor: last.Cursor})); err != nil {
+			t.Fatal(err)
+		}
+		before := store.reads.Load()
+		if u, err := inbox.Unread(t.Context(), "ana"); err != nil || u.Count != 0 || u.Cursor != last.Cursor {
+			t.Errorf("%+v, %v", u, err)
+		}
+		if n := store.reads.Load() - before; n > 2 {
+			t.Errorf("the log was read %d times", n)
+		}
+		shutDown(t, h)
 	})
 }
 
