@@ -42,6 +42,17 @@ func (s *memberships) find(name []byte) int {
 	return -1
 }
 
+// count returns how many rooms there are, with those that are being joined.
+func (s *memberships) count() int {
+	n := len(s.list)
+	for _, m := range s.entering {
+		if !m.entered {
+			n++
+		}
+	}
+	return n
+}
+
 // about returns the membership of a room that is being joined, or nil.
 func (s *memberships) about(name string) *membership {
 	for _, m := range s.entering {

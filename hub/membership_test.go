@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,6 +122,47 @@ func TestMaxRooms(t *testing.T) {
 		c.Join("chat/100", nil)
 		wantCode(t, c.TryJoin("chat/7", nil), message.Denied)
 		hubtest.Dial(t, h).Join("chat/7", nil) // the limit is of one connection
+	})
+}
+
+// TestMaxRoomsAtOnce: the limit holds as well where the application puts a peer into
+// several rooms at once, of which each takes its time.
+func TestMaxRoomsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &hub.Options{MaxRooms: 2})
+		hub.RoomsOf(h, "chat/{id}", nil, func(context.Context, *room.Room) (*int, error) {
+			<-time.After(time.Second)
+			return new(int), nil
+		})
+		c := hubtest.Dial(t, h)
+		p := h.Peer(c.ID())
+		var refused atomic.Int64
+		var all sync.WaitGroup
+		for i := range 10 {
+			all.Go(func() {
+				if err := p.Join(t.Context(), fmt.Sprint("chat/", i), nil); err != nil {
+					wantCode(t, err, message.Denied)
+					refused.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if n := len(p.Rooms()); n != 2 || refused.Load() != 8 {
+			t.Errorf("in %d rooms, and refused %d times", n, refused.Load())
+		}
+	})
+}
+
+// TestNoRoomWithoutAName: what matches every name does not make a room of none.
+func TestNoRoomWithoutAName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		h.Rooms("{room...}", nil)
+		c := hubtest.Dial(t, h)
+		wantCode(t, h.Peer(c.ID()).Join(t.Context(), "", nil), message.Denied)
+		if n := h.Stats().Rooms; n != 0 {
+			t.Errorf("there are %d rooms", n)
+		}
 	})
 }
 

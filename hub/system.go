@@ -68,17 +68,25 @@ func (p *Peer) join(in *inbound) error {
 // membership returns that of a room which the peer is not in yet.
 func (p *Peer) membership(name string) (*membership, error) {
 	m := &membership{match: p.hub.patterns.Match(name)}
-	if !m.match.Found() {
+	if name == "" || !m.match.Found() { // "" is the hub's room of everybody
 		return nil, message.Errorf(message.Denied, "there is no room of this name")
 	}
 	p.mu.Lock()
-	full := len(p.rooms.list)+len(p.rooms.entering) >= p.hub.opts.MaxRooms
+	err := p.fullUp()
 	p.mu.Unlock()
-	if full {
-		return nil, message.Errorf(message.Denied, "a connection may be in %d rooms, leave one first", p.hub.opts.MaxRooms)
+	if err != nil {
+		return nil, err
 	}
 	m.room = m.match.Value().rooms.Get(name)
 	return m, nil
+}
+
+// fullUp refuses one more room than the peer may be in. p.mu is held.
+func (p *Peer) fullUp() error {
+	if p.rooms.count() < p.hub.opts.MaxRooms {
+		return nil
+	}
+	return message.Errorf(message.Denied, "a connection may be in %d rooms, leave one first", p.hub.opts.MaxRooms)
 }
 
 // Join puts the peer into a room, whatever the room's rule says, with the state
@@ -138,12 +146,15 @@ func (p *Peer) enter(ctx context.Context, m *membership, state any, opts ...room
 	return nil
 }
 
-// prepare says what Entered is about to note.
+// prepare says what Entered is about to note, and takes the place for it.
 func (p *Peer) prepare(name string, m *membership) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.rooms.about(name) != nil {
 		return message.Errorf(message.Conflict, "the peer is joining this room already")
+	}
+	if err := p.fullUp(); err != nil { // by now
+		return err
 	}
 	p.rooms.entering = append(p.rooms.entering, m)
 	return nil
