@@ -45,7 +45,9 @@ func run(addr string) error {
 	h := newChat(&hub.Options{DrainTime: time.Second})
 	srv := &http.Server{Handler: routes(h), ReadHeaderTimeout: 5 * time.Second}
 	fmt.Printf("chat is open at http://%s\n", l.Addr())
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		<-ctx.Done()
 		end, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -55,6 +57,7 @@ func run(addr string) error {
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	<-done // Serve returns when Shutdown begins
 	return nil
 }
 

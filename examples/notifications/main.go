@@ -49,7 +49,9 @@ func run(addr string) error {
 	n := newNotifier(&hub.Options{DrainTime: time.Second})
 	srv := &http.Server{Handler: routes(n), ReadHeaderTimeout: 5 * time.Second}
 	fmt.Printf("notifications are open at http://%s\n", l.Addr())
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		<-ctx.Done()
 		end, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -59,6 +61,7 @@ func run(addr string) error {
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	<-done // Serve returns when Shutdown begins
 	return nil
 }
 

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
@@ -143,4 +146,57 @@ func TestTakenPortIsAnError(t *testing.T) {
 	if err := run(l.Addr().String()); err == nil || !strings.Contains(err.Error(), "cannot listen on "+l.Addr().String()) {
 		t.Fatal(err)
 	}
+}
+
+// TestLastRequest: who is sending when the program is told to end is answered first,
+// though by then nothing is stored any more.
+func TestLastRequest(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- run(addr) }()
+	c := reach(addr)
+	for c == nil {
+		c = reach(addr)
+	}
+	defer func() { _ = c.Close() }()
+	const body = `{"to":"ada","text":"hello"}`
+	_, _ = fmt.Fprintf(c, "POST /notifications?user=bob HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))
+	r := bufio.NewReader(c)
+	if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, " 100 ") { // its handler reads
+		t.Fatal(line, err)
+	}
+	_, _ = r.ReadString('\n')
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil || self.Signal(os.Interrupt) != nil {
+		t.Fatal(err)
+	}
+	for other := reach(addr); other != nil; other = reach(addr) {
+		_ = other.Close()
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("the program has ended already: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	_, _ = c.Write([]byte(body))
+	if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, " 503 ") {
+		t.Error(line, err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// reach returns nil where nobody listens.
+func reach(addr string) net.Conn {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil
+	}
+	return c
 }

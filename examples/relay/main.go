@@ -146,7 +146,9 @@ func serve(addr string, h *hub.Hub) error {
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		<-ctx.Done()
 		end, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 		defer cancel()
@@ -157,5 +159,6 @@ func serve(addr string, h *hub.Hub) error {
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	<-done // Serve returns when Shutdown begins
 	return nil
 }

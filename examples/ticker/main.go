@@ -65,7 +65,9 @@ func run(addr string, p pace) error {
 	defer stop() // also where Serve fails
 	trading.Go(func() { newMarket(h, p).trade(ctx) })
 	fmt.Printf("ticker is open at http://%s\n", l.Addr())
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		<-ctx.Done()
 		end, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -75,6 +77,7 @@ func run(addr string, p pace) error {
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	<-done // Serve returns when Shutdown begins
 	return nil
 }
 
