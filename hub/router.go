@@ -225,7 +225,7 @@ func (h *Hub) startLogs(ctx context.Context) error {
 		return nil
 	}
 	err := h.history.logs.Start(ctx)
-	if err != nil {
+	if draining, _ := h.crowded(); err != nil && !draining {
 		h.opts.Log.Error("hubbub: the engine does not start", "error", err)
 	}
 	return err
