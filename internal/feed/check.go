@@ -29,6 +29,7 @@ type round struct {
 	class engine.Class
 	feeds map[*Feed]bool
 	timer *time.Timer // nil: there is no feed
+	looks int         // that are not over
 }
 
 // calm is how long a feed may be left alone. What came in the meantime is then
@@ -55,6 +56,11 @@ func (r *round) stop() {
 	}
 }
 
+// mostLooks is how many looks at all feeds of a class there may be at a time. Where
+// the engine is slow, one begins before the other is over, so that each feed is
+// looked at as often as it should be; where it says nothing, no more begin.
+const mostLooks = 8
+
 // turn looks at all feeds of a class.
 func (n *Node) turn(r *round) {
 	n.mu.Lock()
@@ -66,12 +72,21 @@ func (n *Node) turn(r *round) {
 		r.timer = nil
 		return
 	}
+	r.timer.Reset(r.calm())
+	if r.looks >= mostLooks {
+		return
+	}
 	feeds := make([]*Feed, 0, len(r.feeds))
 	for f := range r.feeds {
 		feeds = append(feeds, f)
 	}
-	n.goes(func(ctx context.Context) { n.look(ctx, feeds) })
-	r.timer.Reset(r.calm())
+	r.looks++ // nobody counts once the node is closed
+	n.goes(func(ctx context.Context) {
+		n.look(ctx, feeds)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		r.looks--
+	})
 }
 
 // settle arranges that a feed that was just opened is looked at twice. Those

@@ -26,6 +26,8 @@ type rig struct {
 	lossy   atomic.Bool
 	blind   bool          // the engine proves nothing
 	deaf    atomic.Bool   // heads cannot be asked for
+	numb    atomic.Bool   // heads are asked for in vain
+	asking  atomic.Int64  // how many ask for heads
 	block   chan struct{} // not nil: reads wait for it
 	asked   func()        // not nil: called when heads were asked for, before the answer
 	reads   atomic.Int64
@@ -67,6 +69,12 @@ func (r *rig) Read(ctx context.Context, t engine.Topic, from engine.Position, li
 func (r *rig) Heads(ctx context.Context, ts ...engine.Topic) ([]engine.Position, error) {
 	if r.deaf.Load() {
 		return nil, engine.ErrUnavailable
+	}
+	if r.numb.Load() {
+		r.asking.Add(1)
+		defer r.asking.Add(-1)
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	heads, err := r.Engine.Heads(ctx, ts...)
 	if r.asked != nil {
@@ -490,6 +498,25 @@ func TestOpenFails(t *testing.T) {
 		r.feeds.Close()
 		if _, err := r.feeds.Open(t.Context(), room, out); !errors.Is(err, feed.ErrClosed) {
 			t.Error(err)
+		}
+	})
+}
+
+// TestSlowHeads: while the engine does not answer, looks at the logs do not pile up.
+func TestSlowHeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, memory.NewNetwork(nil), false)
+		for i := range 100 {
+			topic := engine.Topic{Kind: engine.KindRoom, Class: "c", Name: fmt.Sprint(i)}
+			if _, err := r.feeds.Open(t.Context(), topic, &tape{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(1500 * time.Millisecond) // the looks after the opening are over
+		r.numb.Store(true)
+		<-time.After(time.Minute)
+		if n := r.asking.Load(); n > 8 {
+			t.Errorf("%d looks at a time", n)
 		}
 	})
 }
