@@ -16,8 +16,10 @@ import (
 // kept by this process alone.
 type Latest struct {
 	// Keys is how many keys a room keeps, default 1,000, and Bytes how many bytes
-	// of messages, default 256 KiB: less than what may be pending for a connection,
-	// as who joins gets all of it. What changed longest ago is dropped first.
+	// these take in memory, default 256 KiB. What changed longest ago is dropped
+	// first; the newest message stays, whatever its size. As who joins gets all of it
+	// at once, Bytes must be less than what may be pending for a connection
+	// (transport.WebSocketOptions.Pending, by default 1 MiB).
 	Keys, Bytes int
 	// Total is how many bytes all rooms of the Manager keep together, default
 	// 64 MiB. Rooms that did not change for longest lose what they keep first, and
