@@ -20,7 +20,7 @@ type roster struct {
 	size    int               // of the entries as JSON
 	users   map[string]*entry // by user; with ByUser
 	known   map[string]*entry // by session; with Grace
-	away    map[string]*entry // in grace, by what they are known by
+	away    map[string]*entry // in grace, by the ID of the member that was dropped
 	grace   list.List         // of them, the next to end first
 
 	changes, told uint64
@@ -45,7 +45,7 @@ type entry struct {
 	grace  *list.Element // nil: it is not in grace
 	absent *list.Element // of the manager's graces
 	until  time.Time     // when that ends
-	keys   []string      // in away
+	away   string        // its key in roster.away
 
 	told *told // nil: as it is
 }
@@ -98,10 +98,7 @@ func (o *roster) come(a *arrival) {
 
 // find returns the entry that a belongs to: of its user, or its own of before.
 func (o *roster) find(a *arrival) *entry {
-	var own *entry
-	if len(o.away) > 0 {
-		own = o.away["id "+a.ID()]
-	}
+	own := o.away[a.ID()]
 	if own != nil && own.user != a.user {
 		o.give(a.ID()) // it was somebody else
 		own = nil
@@ -218,13 +215,11 @@ func (o *roster) part(m member, drop bool) {
 	e.grace = o.grace.PushBack(e)
 	e.absent = o.room.manager.graces.add(o.room, e, o.grace.Len() == 1)
 	e.owner = nil // and with it the application's state
-	e.keys = append(e.keys[:0], "id "+m.ID())
+	e.away = m.ID()
 	if o.away == nil {
 		o.away = map[string]*entry{}
 	}
-	for _, k := range e.keys {
-		o.away[k] = e
-	}
+	o.away[e.away] = e
 	o.arm()
 }
 
@@ -236,17 +231,15 @@ func (o *roster) stay(e *entry) bool {
 	o.grace.Remove(e.grace)
 	o.room.manager.graces.remove(e.absent, o.grace.Len() == 0)
 	e.grace, e.absent = nil, nil
-	for _, k := range e.keys {
-		if o.away[k] == e {
-			delete(o.away, k)
-		}
+	if o.away[e.away] == e {
+		delete(o.away, e.away)
 	}
 	return true
 }
 
 // give ends the grace of the member that had this ID, and its entry.
 func (o *roster) give(id string) bool {
-	e := o.away["id "+id]
+	e := o.away[id]
 	if e == nil {
 		return false
 	}
