@@ -21,6 +21,9 @@ const FLAGS = [
 
 export const executable = PLACES.find((place) => place && existsSync(place));
 
+/** Why pages cannot be tested here; false where they can, or have to be. */
+export const skip = !executable && process.env.CI !== 'true' ? 'no Chromium on this machine (set CHROMIUM to its path)' : false;
+
 export function launch() {
   const isRoot = process.getuid?.() === 0; // the sandbox does not run as root
   return chromium.launch({ executablePath: executable, chromiumSandbox: !isRoot, args: FLAGS });

@@ -1,52 +1,29 @@
 // The chat example as its users meet it: the real program, real browsers.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { connect } from '@hubbub/client';
 import { WebSocket as NodeWebSocket } from 'ws';
-import { executable, launch, open, overflow } from './browser.mjs';
-import { build, freeAddress, start, until, wire } from './program.mjs';
+import { open, overflow, skip } from './browser.mjs';
+import { example } from './example.mjs';
+import { until, wire } from './program.mjs';
 
 const BACK = 'You were away: you missed nothing';
 const GAP = 'There is a gap: messages are missing here';
 
-const CI = process.env.CI === 'true';
-const skip = !executable && !CI ? 'no Chromium on this machine (set CHROMIUM to its path)' : false;
 
 describe('chat', { skip, timeout: 600_000 }, () => {
-  let built, address, program, browser;
-  let pages = [];
-
-  before(async () => {
-    assert.ok(executable, 'Chromium is required where CI=true');
-    built = await build('chat');
-    address = await freeAddress();
-    program = await start(built.binary, address);
-    browser = await launch();
-  });
-
-  after(async () => {
-    await browser?.close();
-    await program?.stop();
-    await built?.remove();
-  });
-
-  afterEach(async () => {
-    const errors = pages.flatMap((chat) => chat.errors);
-    await Promise.all(pages.map((chat) => chat.close()));
-    pages = [];
-    assert.deepEqual(errors, [], 'the pages ran without errors');
-  });
+  const app = example('chat');
 
   // The server keeps what earlier tests said; some need rooms in which nothing was.
   const beginAnew = async () => {
-    await program.stop('SIGKILL');
-    program = await start(built.binary, address);
+    await app.program.stop('SIGKILL');
+    await app.start();
   };
 
   // Somebody who uses the client in Node: many messages, and none of them lost.
   const speak = async (name, fn) => {
-    const hub = connect(program.socketUrl, { WebSocket: NodeWebSocket, retryMax: 500 });
+    const hub = connect(app.program.socketUrl, { WebSocket: NodeWebSocket, retryMax: 500 });
     try {
       const room = hub.room('chat/lounge');
       await room.join({ name });
@@ -69,8 +46,8 @@ describe('chat', { skip, timeout: 600_000 }, () => {
   };
 
   const visit = async (options) => {
-    const chat = await open(browser, program.url, options);
-    pages.push(chat);
+    const chat = await open(app.browser, app.program.url, options);
+    app.pages.push(chat);
     return chat;
   };
 
@@ -182,12 +159,12 @@ describe('chat', { skip, timeout: 600_000 }, () => {
   for (const signal of ['SIGKILL', 'SIGTERM']) {
     test(`after ${signal} and a new start the pages come back by themselves`, async () => {
       const [ada, grace] = await meet(`Ada ${signal}`, `Grace ${signal}`);
-      await program.stop(signal);
+      await app.program.stop(signal);
       for (const chat of [ada, grace]) await chat.isState('waiting', 'connecting');
       assert.equal(await ada.page.locator('#state').isVisible(), true);
       await ada.say(`written after ${signal}`);
       assert.deepEqual((await ada.messages(`written after ${signal}`)).map((m) => m.status), ['pending']);
-      program = await start(built.binary, address);
+      await app.start();
       for (const chat of [ada, grace]) await chat.isState('open');
       for (const chat of [ada, grace]) await chat.hasPeople(`Ada ${signal}`, `Grace ${signal}`);
       await ada.isSent(`written after ${signal}`);
@@ -205,9 +182,9 @@ describe('chat', { skip, timeout: 600_000 }, () => {
 
   test('"Try now" does not wait, and never opens a second connection', async () => {
     const [ada] = await meet('Ada8');
-    await program.stop('SIGKILL');
+    await app.program.stop('SIGKILL');
     await ada.isState('waiting', 'connecting');
-    program = await start(built.binary, address);
+    await app.start();
     await ada.page.evaluate(() => {
       const events = [new Event('online'), new Event('pageshow')];
       for (let i = 0; i < 20; i++) {
@@ -253,12 +230,12 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     const ada = await visit();
     await ada.page.clock.install();
     await ada.enter('Ada12');
-    await program.stop('SIGKILL');
+    await app.program.stop('SIGKILL');
     await ada.isState('waiting', 'connecting');
     await ada.say('too late');
     await ada.page.clock.runFor(601_000);
     await until(async () => (await ada.messages('too late'))[0].status === 'failed', 'it is marked as not sent');
-    program = await start(built.binary, address);
+    await app.start();
     await ada.page.clock.resume();
     await ada.page.click('#now');
     await ada.isState('open');
@@ -270,9 +247,9 @@ describe('chat', { skip, timeout: 600_000 }, () => {
   test('100 messages that are sent while the page is offline are all there, once and in order', async () => {
     await beginAnew();
     // Chromium does not end connections when it is offline, it only makes no new ones.
-    const line = await wire(address);
-    const ada = await open(browser, line.url);
-    pages.push(ada);
+    const line = await wire(app.address);
+    const ada = await open(app.browser, line.url);
+    app.pages.push(ada);
     await ada.enter('Ada13');
     await speak('Grace13', async (say) => {
       await say('line', 1, 1);
@@ -297,11 +274,11 @@ describe('chat', { skip, timeout: 600_000 }, () => {
       await speak('Grace14', async (say) => {
         await say('line', 1, 1);
         await ada.sees('line 1');
-        await program.stop('SIGKILL');
+        await app.program.stop('SIGKILL');
         await ada.isState('waiting', 'connecting');
         if (first === 'the speaker') await ada.page.context().setOffline(true);
         const told = say('line', 2, 101);
-        program = await start(built.binary, address);
+        await app.start();
         if (first === 'the speaker') {
           await told;
           await ada.page.context().setOffline(false);
@@ -373,9 +350,9 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     await beginAnew();
     const phone = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
     const grace = await visit({ ...phone, colorScheme: 'dark' });
-    const line = await wire(address);
-    const ada = await open(browser, line.url, { viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
-    pages.push(ada);
+    const line = await wire(app.address);
+    const ada = await open(app.browser, line.url, { viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
+    app.pages.push(ada);
     await grace.picture('phone-entrance');
     await ada.enter('Ada Lovelace');
     await grace.enter('Grace Hopper');

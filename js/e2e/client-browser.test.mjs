@@ -4,11 +4,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { executable, launch } from './browser.mjs';
+import { launch, skip } from './browser.mjs';
 import { build, freeAddress, start, until } from './program.mjs';
 
 const SCRIPT = readFileSync(new URL('../client/dist/client.iife.js', import.meta.url), 'utf8');
-const skip = !executable && process.env.CI !== 'true' ? 'no Chromium on this machine (set CHROMIUM to its path)' : false;
 
 let built, program, browser;
 

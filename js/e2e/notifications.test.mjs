@@ -1,12 +1,11 @@
 // The notifications as their users meet them: the real program, real browsers.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, test } from 'node:test';
-import { executable, launch, openAs, overflow, WatchedPage } from './browser.mjs';
-import { build, freeAddress, start, until, wire } from './program.mjs';
+import { describe, test } from 'node:test';
+import { openAs, overflow, skip, WatchedPage } from './browser.mjs';
+import { example } from './example.mjs';
+import { until, wire } from './program.mjs';
 
-const CI = process.env.CI === 'true';
-const skip = !executable && !CI ? 'no Chromium on this machine (set CHROMIUM to its path)' : false;
 const GAP = 'There is a gap: notifications are missing here';
 
 class InboxPage extends WatchedPage {
@@ -41,39 +40,17 @@ class InboxPage extends WatchedPage {
 }
 
 describe('notifications', { skip, timeout: 300_000 }, () => {
-  let built, address, program, browser;
-  let pages = [];
+  const app = example('notifications');
 
-  before(async () => {
-    assert.ok(executable, 'Chromium is required where CI=true');
-    built = await build('notifications');
-    address = await freeAddress();
-    program = await start(built.binary, address);
-    browser = await launch();
-  });
-
-  after(async () => {
-    await browser?.close();
-    await program?.stop();
-    await built?.remove();
-  });
-
-  afterEach(async () => {
-    const errors = pages.flatMap((page) => page.errors);
-    await Promise.all(pages.map((page) => page.close()));
-    pages = [];
-    assert.deepEqual(errors, [], 'the pages ran without errors');
-  });
-
-  const visit = async (user, options, url = program.url) => {
-    const inbox = await openAs(InboxPage, browser, `${url}?user=${user}`, options);
-    pages.push(inbox);
+  const visit = async (user, options, url = app.program.url) => {
+    const inbox = await openAs(InboxPage, app.browser, `${url}?user=${user}`, options);
+    app.pages.push(inbox);
     await inbox.isState('open');
     return inbox;
   };
 
   const post = async (to, text) => {
-    const answer = await fetch(`${program.url}notifications?user=cron`, {
+    const answer = await fetch(`${app.program.url}notifications?user=cron`, {
       method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ to, text }),
     });
     assert.equal(answer.status, 204);
@@ -108,7 +85,7 @@ describe('notifications', { skip, timeout: 300_000 }, () => {
   });
 
   test('a tab that loses its connection gets what it missed, once and in order, and what was read', async () => {
-    const line = await wire(address);
+    const line = await wire(app.address);
     const tab = await visit('dave', {}, line.url);
     const other = await visit('dave');
     await post('dave', 'here');
@@ -131,9 +108,9 @@ describe('notifications', { skip, timeout: 300_000 }, () => {
     const tab = await visit('erin');
     await post('erin', 'old');
     await tab.has('!old');
-    await program.stop('SIGKILL');
+    await app.program.stop('SIGKILL');
     await tab.isState('reconnecting');
-    program = await start(built.binary, address);
+    await app.start();
     await post('erin', 'new');
     await tab.has('old', GAP, '!new');
     await tab.page.click('#all');
@@ -161,8 +138,8 @@ describe('notifications', { skip, timeout: 300_000 }, () => {
     }
     for (const [name, options] of Object.entries({ phone, desktop: { viewport: { width: 1280, height: 800 } } })) {
       for (const colorScheme of ['light', 'dark']) {
-        const tab = await openAs(InboxPage, browser, program.url, { ...options, colorScheme });
-        pages.push(tab);
+        const tab = await openAs(InboxPage, app.browser, app.program.url, { ...options, colorScheme });
+        app.pages.push(tab);
         await tab.page.fill('#name', 'frank');
         assert.equal(await overflow(tab.page), 0, `${name}: nothing sticks out of the entrance`);
         await tab.page.click('#door button');

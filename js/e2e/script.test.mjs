@@ -4,12 +4,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { executable, launch } from './browser.mjs';
+import { launch, skip } from './browser.mjs';
 import { build, freeAddress, start, until } from './program.mjs';
 
 // The relay passes on "msg" only, and to the others.
 const PAGE = readFileSync(new URL('../../examples/quickstart/index.html', import.meta.url), 'utf8').replaceAll("'say'", "'msg'");
-const skip = !executable && process.env.CI !== 'true' ? 'no Chromium on this machine (set CHROMIUM to its path)' : false;
 
 let built, program, browser;
 

@@ -1,13 +1,12 @@
 // The ticker as its users meet it: the real program, real browsers.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, test } from 'node:test';
-import { executable, launch, openAs, overflow, WatchedPage } from './browser.mjs';
-import { build, freeAddress, start, until } from './program.mjs';
+import { describe, test } from 'node:test';
+import { openAs, overflow, skip, WatchedPage } from './browser.mjs';
+import { example } from './example.mjs';
+import { until } from './program.mjs';
 
-const CI = process.env.CI === 'true';
 const SYMBOLS = 50;
-const skip = !executable && !CI ? 'no Chromium on this machine (set CHROMIUM to its path)' : false;
 
 class TickerPage extends WatchedPage {
   prices() {
@@ -28,33 +27,11 @@ class TickerPage extends WatchedPage {
 }
 
 describe('ticker', { skip, timeout: 300_000 }, () => {
-  let built, address, program, browser;
-  let pages = [];
-
-  before(async () => {
-    assert.ok(executable, 'Chromium is required where CI=true');
-    built = await build('ticker');
-    address = await freeAddress();
-    program = await start(built.binary, address);
-    browser = await launch();
-  });
-
-  after(async () => {
-    await browser?.close();
-    await program?.stop();
-    await built?.remove();
-  });
-
-  afterEach(async () => {
-    const errors = pages.flatMap((page) => page.errors);
-    await Promise.all(pages.map((page) => page.close()));
-    pages = [];
-    assert.deepEqual(errors, [], 'the pages ran without errors');
-  });
+  const app = example('ticker');
 
   const visit = async (hash = '', options) => {
-    const ticker = await openAs(TickerPage, browser, program.url + hash, options);
-    pages.push(ticker);
+    const ticker = await openAs(TickerPage, app.browser, app.program.url + hash, options);
+    app.pages.push(ticker);
     await ticker.isState('open');
     return ticker;
   };
@@ -85,10 +62,10 @@ describe('ticker', { skip, timeout: 300_000 }, () => {
   test('after a new start of the server the page goes on by itself', async () => {
     const ticker = await visit();
     await ticker.hasAll();
-    await program.stop('SIGKILL');
+    await app.program.stop('SIGKILL');
     await ticker.isState('reconnecting');
     const before = await ticker.prices();
-    program = await start(built.binary, address);
+    await app.start();
     await ticker.isState('open');
     await until(async () => {
       const now = await ticker.prices();
