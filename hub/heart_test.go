@@ -199,10 +199,10 @@ func TestALongHandlerIsNoSilence(t *testing.T) {
 // TestAFullBacklogIsNoSilence: where reading stops because too much waits behind a
 // handler, the answers to pings stand behind that, and the client is alive.
 func TestAFullBacklogIsNoSilence(t *testing.T) {
-	h := hub.New(&hub.Options{Heartbeat: 200 * time.Millisecond})
+	h := hub.New(&hub.Options{Heartbeat: 500 * time.Millisecond})
 	hub.On(h, note, func(_ context.Context, _ *hub.Request, in string) error {
 		if in == "slow" {
-			<-time.After(time.Second)
+			<-time.After(2500 * time.Millisecond)
 		}
 		return nil
 	})
