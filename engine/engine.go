@@ -160,9 +160,10 @@ var (
 // and topic.
 type Bus interface {
 	// Start connects, provisions the classes and delivers into sink until Close.
-	// It is called once. node is the incarnation of the calling process: unique,
-	// never used again. After nil the link is up until the Sink is told otherwise.
-	// When ctx ends before it is up, Start fails and leaves nothing behind.
+	// It is called until it has returned nil once, never twice at a time. node is the
+	// incarnation of the calling process: unique, never used again. After nil the link
+	// is up until the Sink is told otherwise. When ctx ends before it is up, Start
+	// fails and leaves nothing behind.
 	Start(ctx context.Context, node string, classes []Class, sink Sink) error
 
 	// Publish hands a frame over without waiting for the network. Every node that

@@ -6,12 +6,11 @@ import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { connect } from '@hubbub/client';
 import { WebSocket as NodeWebSocket } from 'ws';
-import { executable, launch } from './browser.mjs';
+import { launch, skip } from './browser.mjs';
 import { build, freeAddress, start, until } from './program.mjs';
 
 const RELOADS = 5;
 const OUTBOX = readFileSync(new URL('../client/dist/outbox.js', import.meta.url), 'utf8');
-const skip = !executable && process.env.CI !== 'true' ? 'no Chromium on this machine (set CHROMIUM to its path)' : false;
 
 let built, program, browser;
 
