@@ -31,6 +31,7 @@ type rig struct {
 	block   chan struct{} // not nil: reads wait for it
 	asked   func()        // not nil: called when heads were asked for, before the answer
 	reads   atomic.Int64
+	ended   atomic.Int64 // how many of those were cancelled
 	unsubs  atomic.Int64
 	counter *uint64
 }
@@ -52,7 +53,12 @@ func (r *rig) Entry(t engine.Topic, e engine.Entry) {
 func (r *rig) Read(ctx context.Context, t engine.Topic, from engine.Position, limit int) (engine.Page, error) {
 	r.reads.Add(1)
 	if r.block != nil {
-		<-r.block
+		select {
+		case <-r.block:
+		case <-ctx.Done():
+			r.ended.Add(1)
+			return engine.Page{}, ctx.Err()
+		}
 	}
 	p, err := r.Engine.Read(ctx, t, from, limit)
 	if r.blind {
@@ -352,6 +358,48 @@ func TestResumeShares(t *testing.T) {
 		if n := r.reads.Load() - before; n != 1 || attached.Load() != 100 {
 			t.Errorf("%d reads, %d attached", n, attached.Load())
 		}
+	})
+}
+
+// A read ends when the last of those who wait for it has gone, and not before; who
+// asks later gets another.
+func TestResumeGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, out := newRig(t, memory.NewNetwork(nil), false), &tape{}
+		f := r.open(t, out)
+		r.put(t, 1)
+		from := out.last
+		r.put(t, 20)
+		r.block = make(chan struct{})
+		before := r.reads.Load()
+		ask := func() context.CancelFunc {
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				if err := f.Resume(ctx, from, func([]engine.Entry, engine.Position, feed.Reason) {}); !errors.Is(err, ctx.Err()) {
+					t.Error(err)
+				}
+			}()
+			synctest.Wait()
+			return cancel
+		}
+		first, second := ask(), ask()
+		first()
+		synctest.Wait()
+		if got := r.ended.Load(); got != 0 || r.reads.Load() != before+1 {
+			t.Fatalf("%d of %d reads have ended while one waits", got, r.reads.Load()-before)
+		}
+		second()
+		synctest.Wait()
+		if got := r.ended.Load(); got != 1 {
+			t.Errorf("%d reads have ended when nobody waits", got)
+		}
+		third := ask()
+		if got := r.reads.Load() - before; got != 2 {
+			t.Errorf("%d reads", got)
+		}
+		close(r.block)
+		synctest.Wait()
+		third()
 	})
 }
 

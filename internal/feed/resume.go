@@ -161,41 +161,68 @@ var closed = func() chan struct{} {
 	return c
 }()
 
-// flight is one read that several members wait for.
+// flight is one read that several members wait for. Feed.mu guards waiting.
 type flight struct {
-	done chan struct{}
-	run  run
-	err  error
+	waiting int
+	cancel  context.CancelFunc
+	done    chan struct{}
+	run     run
+	err     error
 }
 
 // shared reads what comes after from; those who ask for the same at the same
-// time share one read.
+// time share one read, which ends when nobody waits for it any more.
 func (f *Feed) shared(ctx context.Context, from engine.Position) (run, error) {
 	f.mu.Lock()
 	fl := f.reads[from]
 	if fl == nil {
-		fl = &flight{done: make(chan struct{})}
-		if f.reads == nil {
-			f.reads = map[engine.Position]*flight{}
-		}
-		f.reads[from] = fl
-		if !f.node.goes(func(ctx context.Context) {
-			fl.run, fl.err = f.node.read(ctx, f.topic, from, f.node.opts.Resume)
-			f.mu.Lock()
-			delete(f.reads, from)
-			f.mu.Unlock()
-			close(fl.done)
-		}) {
-			delete(f.reads, from)
+		if fl = f.fly(from); fl == nil {
 			f.mu.Unlock()
 			return run{}, ErrClosed
 		}
 	}
+	fl.waiting++
 	f.mu.Unlock()
 	select {
 	case <-fl.done:
 		return fl.run, fl.err
 	case <-ctx.Done():
-		return run{}, fmt.Errorf("feed: resume: %w", ctx.Err())
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fl.waiting--; fl.waiting == 0 {
+		fl.cancel()
+		f.land(from, fl)
+	}
+	return run{}, fmt.Errorf("feed: resume: %w", ctx.Err())
+}
+
+// fly starts a read; nil: the node is closed. f.mu is held.
+func (f *Feed) fly(from engine.Position) *flight {
+	fl := &flight{done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(f.node.ctx)
+	fl.cancel = cancel
+	if !f.node.goes(func(context.Context) {
+		defer cancel()
+		fl.run, fl.err = f.node.read(ctx, f.topic, from, f.node.opts.Resume)
+		f.mu.Lock()
+		f.land(from, fl)
+		f.mu.Unlock()
+		close(fl.done)
+	}) {
+		cancel()
+		return nil
+	}
+	if f.reads == nil {
+		f.reads = map[engine.Position]*flight{}
+	}
+	f.reads[from] = fl
+	return fl
+}
+
+// land lets the next who asks for the same read anew. f.mu is held.
+func (f *Feed) land(from engine.Position, fl *flight) {
+	if f.reads[from] == fl {
+		delete(f.reads, from)
 	}
 }
