@@ -20,7 +20,9 @@ const (
 	// half of the hard limit is pending.
 	DropOldest
 	// LatestOnly keeps one pending message of the room, the newest; of messages
-	// that are Envelope.Keyed, one for each key.
+	// that are Envelope.Keyed, one for each key. The newer one takes the place of
+	// the older, so that one that changes often has its turn as well; but it does
+	// not overtake messages of the room that have another policy.
 	LatestOnly
 	// Volatile throws a message away for every receiver that cannot take it at
 	// once. Envelope.Volatile asks for it for one message.
@@ -29,10 +31,14 @@ const (
 	// pending, the connection refuses the message with ErrBehind, and the sender
 	// reads from the log later what was refused.
 	CatchUp
+	// CatchUpLatest is for rooms that keep the newest message of each key: it is
+	// LatestOnly, but refused as by CatchUp. Where LatestOnly would have to drop the
+	// older message from its place, that is sent too.
+	CatchUpLatest
 )
 
-// ErrBehind is returned for a message of the policy CatchUp that was not queued.
-// The connection lives.
+// ErrBehind is returned for a message of the policy CatchUp or CatchUpLatest that
+// was not queued. The connection lives.
 var ErrBehind = errors.New("message: the receiver is behind; it can be caught up when Conn.Drained says so")
 
 // Variant names one encoding of a frame.

@@ -84,7 +84,7 @@ func TestTooSlow(t *testing.T) {
 // A message of any size reaches whom nothing else is waiting for, and what is said
 // right behind it does, too.
 func TestLargerThanPending(t *testing.T) {
-	for _, policy := range []message.Policy{message.Disconnect, message.DropOldest, message.LatestOnly, message.CatchUp} {
+	for _, policy := range []message.Policy{message.Disconnect, message.DropOldest, message.LatestOnly, message.CatchUp, message.CatchUpLatest} {
 		t.Run(strconv.Itoa(int(policy)), func(t *testing.T) {
 			run(t, everywhere, &transport.WebSocketOptions{Pending: pending}, func(t *testing.T, s *server) {
 				p, c := s.dial(t)
@@ -304,7 +304,7 @@ func TestDrainedAtTheEnd(t *testing.T) {
 	}
 }
 
-// Each key has its latest, where it was sent and not where the one before was.
+// Each key has its latest, in the place of the one that was pending before.
 func TestLatestOfEachKey(t *testing.T) {
 	const keys, rounds = 40, 20
 	run(t, everywhere, &transport.WebSocketOptions{Pending: pending}, func(t *testing.T, s *server) {

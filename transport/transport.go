@@ -30,8 +30,8 @@ type Conn interface {
 	// that a connection best spends its idle time there, on a fresh goroutine.
 	Wait() bool
 	// Write queues a message. An error means that the connection takes no more;
-	// except message.ErrBehind, for a message of the policy message.CatchUp: it
-	// takes this one when Drained says so.
+	// except message.ErrBehind, for a message of the policy message.CatchUp or
+	// message.CatchUpLatest: it takes this one when Drained says so.
 	Write(f *message.Frame) error
 	// Drained returns a channel that is closed once less than a quarter of the
 	// limit of pending bytes is pending and there is room for the message that

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/hubbub-go/hubbub/internal/queue"
@@ -24,6 +25,11 @@ type entry struct {
 	own    bool // of the connection: no policy touches it
 }
 
+// latest reports whether a newer one may take the place of it.
+func (e entry) latest() bool {
+	return !e.own && (e.policy == message.LatestOnly || e.policy == message.CatchUpLatest)
+}
+
 func (e entry) cost() int { return len(e.item.Bytes) + queue.Overhead }
 
 func (m *model) size() (n int) {
@@ -41,42 +47,72 @@ func (m *model) remove(i int) {
 	m.lost++
 }
 
-// pending is the place of the first item that the policy of e could touch, or -1.
-func (m *model) pending(e entry) int {
-	for i, p := range m.items {
-		if !e.own && !p.own && p.policy == e.policy && p.room == e.room && (e.policy != message.LatestOnly || p.key == e.key) {
+// oldest is the place of the first item that DropOldest could drop for e, or -1.
+func (m *model) oldest(e entry) int {
+	return slices.IndexFunc(m.items, func(p entry) bool {
+		return !p.own && p.policy == message.DropOldest && p.room == e.room
+	})
+}
+
+// older is the place of the last item that e could replace, or -1.
+func (m *model) older(e entry) int {
+	for i, p := range slices.Backward(m.items) {
+		if e.latest() && p.latest() && p.policy == e.policy && p.room == e.room && p.key == e.key {
 			return i
 		}
 	}
 	return -1
 }
 
+// fenced reports whether something of another kind came from its room since.
+func (m *model) fenced(i int) bool {
+	return slices.ContainsFunc(m.items[i:], func(p entry) bool {
+		return !p.own && !p.latest() && p.room == m.items[i].room
+	})
+}
+
 func (m *model) push(e entry, hard int, busy bool) queue.Verdict {
-	crowded := len(m.items) > 0 && m.held()+e.cost() > hard/2
-	i := m.pending(e)
-	if !e.own && e.policy == message.CatchUp {
-		m.behind = nil
+	at := m.older(e)
+	if at >= 0 && m.fenced(at) {
+		if e.policy == message.LatestOnly {
+			m.remove(at)
+		}
+		at = -1
 	}
-	switch {
-	case e.own:
-	case e.policy == message.Volatile && (busy || crowded):
+	next := slices.Clone(m.items) // with e in its place
+	if at >= 0 {
+		next[at] = e
+	} else {
+		next = append(next, e)
+	}
+	crowded := len(next) > 1 && (&model{items: next}).held() > hard/2
+	if !e.own && (e.policy == message.CatchUp || e.policy == message.CatchUpLatest) {
+		m.behind = nil
+		if crowded {
+			m.behind = &e
+			return queue.Behind
+		}
+	}
+	if !e.own && e.policy == message.Volatile && (busy || crowded) {
 		m.lost++
 		return queue.Dropped
-	case e.policy == message.CatchUp && crowded:
-		m.behind = &e
-		return queue.Behind
-	case e.policy == message.LatestOnly && i >= 0:
-		m.remove(i)
-	case e.policy == message.DropOldest && crowded:
-		for need := m.held() + e.cost() - hard/4; need > 0 && i >= 0; i = m.pending(e) {
+	}
+	if !e.own && e.policy == message.DropOldest && crowded {
+		need := m.held() + e.cost() - hard/4
+		for i := m.oldest(e); need > 0 && i >= 0; i = m.oldest(e) {
 			need -= m.items[i].cost()
 			m.remove(i)
 		}
+		next = append(slices.Clone(m.items), e)
 	}
-	if len(m.items) > 0 && m.held()+e.cost() > hard+m.exempt(hard) {
+	after := model{items: next}
+	if len(next) > 1 && after.held() > hard+after.exempt(hard) {
 		return queue.Overflow
 	}
-	m.items = append(m.items, e)
+	if at >= 0 {
+		m.lost++
+	}
+	m.items = next
 	return queue.Queued
 }
 
@@ -108,7 +144,7 @@ func (m *model) take(most int) (out []byte) {
 func draw(t *rapid.T, serial byte) entry {
 	e := entry{
 		room:   rapid.SampledFrom([]string{"a", "a", "b", ""}).Draw(t, "room"),
-		policy: rapid.SampledFrom([]message.Policy{0, 1, 2, 2, 2, 2, 3, 4}).Draw(t, "policy"),
+		policy: rapid.SampledFrom([]message.Policy{0, 1, 2, 2, 2, 2, 3, 4, 5, 5, 5}).Draw(t, "policy"),
 		own:    rapid.IntRange(0, 9).Draw(t, "own") == 0,
 	}
 	if rapid.Bool().Draw(t, "keyed") {

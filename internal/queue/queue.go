@@ -10,7 +10,8 @@ import "github.com/hubbub-go/hubbub/message"
 // messages do not take several times the memory of a few large ones.
 const Overhead = 256
 
-// few is how many LatestOnly items are looked through rather than indexed.
+// few is how many items that can be replaced are looked through rather than
+// indexed.
 const few = 8
 
 // cost is what it counts.
@@ -18,7 +19,11 @@ func cost(it *message.Encoded) int { return len(it.Bytes) + Overhead }
 
 // latest reports whether a newer item may take the place of it.
 func latest(it *message.Encoded) bool {
-	return it != nil && it.Frame != nil && it.Frame.Policy() == message.LatestOnly
+	if it == nil || it.Frame == nil {
+		return false
+	}
+	p := it.Frame.Policy()
+	return p == message.LatestOnly || p == message.CatchUpLatest
 }
 
 // Queue is a first-in first-out list of items, each one thing to be written,
@@ -31,15 +36,24 @@ type Queue struct {
 	live   int // how many items are no holes
 	size   int // their bytes
 	lost   int
-	behind int           // what the last CatchUp item counts, if it was refused
-	latest int           // how many of them are LatestOnly
-	index  map[place]int // where each of these is; nil while there are few
+	behind int    // what the last item counts that was to catch up, if it was refused
+	latest int    // how many of them can be replaced
+	where  *where // these are; nil while they can be looked for
 }
 
-// place is what LatestOnly keeps one item of.
-type place struct{ room, key string }
+// where says where items are that can be replaced.
+type where struct {
+	index  map[place]int  // the last one of each place
+	fences map[string]int // the last other one of each room, if one could overtake it
+}
 
-func placeOf(f *message.Frame) place { return place{f.Room(), f.Key()} }
+// place is what the latest item is kept of.
+type place struct {
+	room, key string
+	policy    message.Policy
+}
+
+func placeOf(f *message.Frame) place { return place{f.Room(), f.Key(), f.Policy()} }
 
 // Verdict is what became of an item.
 type Verdict uint8
@@ -52,49 +66,83 @@ const (
 	Overflow         // refused: the hard limit would be passed
 )
 
-// Push appends it under hard, the limit of what may be pending. busy says that
-// the connection is not taking anything at the moment. An empty queue takes an
-// item of any size; one over the limit does not count against those behind it,
-// or it would be the end of every connection that gets one.
+// Push appends it under hard, the limit of what may be pending, or puts it in the
+// place of the one that it replaces. busy says that the connection is not taking
+// anything at the moment. An empty queue takes an item of any size; one over the
+// limit does not count against those behind it, or it would be the end of every
+// connection that gets one.
 func (q *Queue) Push(it *message.Encoded, hard int, busy bool) Verdict {
+	at := -1 // the end
+	if latest(it) {
+		at = q.replaces(it.Frame)
+	}
 	if it.Frame != nil {
-		if v := q.apply(it, hard, busy); v != Queued {
+		if v := q.apply(it, at, hard, busy); v != Queued {
 			return v
 		}
 	}
-	if q.live > 0 {
-		if first := cost(q.items[q.head]); first > hard {
-			hard += first
+	if total, others := q.with(it, at); others > 0 {
+		first := q.items[q.head]
+		if at == q.head {
+			first = it
 		}
-		if q.Held()+cost(it) > hard {
+		if n := cost(first); n > hard {
+			hard += n
+		}
+		if total > hard {
 			return Overflow
 		}
 	}
-	q.append(it)
+	if at >= 0 {
+		q.replace(at, it)
+	} else {
+		q.append(it)
+	}
 	return Queued
 }
 
+// with returns what counts with it at a place, and how many other items there are.
+func (q *Queue) with(it *message.Encoded, at int) (total, others int) {
+	total, others = q.Held()+cost(it), q.live
+	if at >= 0 {
+		total -= cost(q.items[at])
+		others--
+	}
+	return total, others
+}
+
+// replaces returns where the item is whose place f takes, or -1. A message must not
+// overtake others of its room that are of another kind, such as the answer to a
+// join: then the older one goes, if there may be only one, or stays where it is, if
+// there are few enough anyway.
+func (q *Queue) replaces(f *message.Frame) int {
+	i := q.find(placeOf(f))
+	if i < 0 || !q.fenced(i, f.Room()) {
+		return i
+	}
+	if f.Policy() == message.LatestOnly {
+		q.forget(i)
+		q.settle()
+		q.lost++
+	}
+	return -1
+}
+
 // apply does what the policy of it asks for, to it or to what is pending.
-func (q *Queue) apply(it *message.Encoded, hard int, busy bool) Verdict {
-	f, total := it.Frame, q.Held()+cost(it)
-	crowded := q.live > 0 && total > hard/2
-	switch f.Policy() {
+func (q *Queue) apply(it *message.Encoded, at, hard int, busy bool) Verdict {
+	total, others := q.with(it, at)
+	crowded := others > 0 && total > hard/2
+	switch it.Frame.Policy() {
 	case message.Volatile:
 		if busy || crowded {
 			q.lost++
 			return Dropped
 		}
-	case message.LatestOnly:
-		if i := q.find(placeOf(f)); i >= 0 {
-			q.forget(i)
-			q.settle()
-			q.lost++
-		}
 	case message.DropOldest:
 		if crowded {
-			q.dropOldest(f.Room(), total-hard/4)
+			q.dropOldest(it.Frame.Room(), total-hard/4)
 		}
-	case message.CatchUp:
+	case message.CatchUp, message.CatchUpLatest:
 		q.behind = 0
 		if crowded {
 			q.behind = cost(it)
@@ -104,6 +152,14 @@ func (q *Queue) apply(it *message.Encoded, hard int, busy bool) Verdict {
 	return Queued
 }
 
+// replace puts it where an older item of its place is: one that changes often would
+// never be at the head if each change put it at the end.
+func (q *Queue) replace(at int, it *message.Encoded) {
+	q.size += len(it.Bytes) - len(q.items[at].Bytes)
+	q.items[at] = it
+	q.lost++
+}
+
 // append puts it at the end. A full list is cleared of holes if it is mostly
 // that: each hole is moved over once for each item that went.
 func (q *Queue) append(it *message.Encoded) {
@@ -111,10 +167,15 @@ func (q *Queue) append(it *message.Encoded) {
 		q.compact()
 	}
 	if latest(it) {
-		q.latest++
-		if q.index != nil {
-			q.index[placeOf(it.Frame)] = len(q.items)
+		if q.where != nil {
+			if q.latest == 0 {
+				clear(q.where.fences)
+			}
+			q.where.index[placeOf(it.Frame)] = len(q.items)
 		}
+		q.latest++
+	} else if q.latest > 0 && it.Frame != nil && q.where != nil {
+		q.where.fences[it.Frame.Room()] = len(q.items)
 	}
 	q.items = append(q.items, it)
 	q.live++
@@ -122,33 +183,40 @@ func (q *Queue) append(it *message.Encoded) {
 }
 
 func (q *Queue) compact() {
-	kept := q.items[:0]
-	for _, it := range q.items[q.head:] {
+	kept, was := q.items[:0], q.where
+	var fences map[string]int
+	if was != nil {
+		fences = make(map[string]int, len(was.fences))
+	}
+	for i, it := range q.items[q.head:] {
 		if it == nil {
 			continue
 		}
-		if q.index != nil && latest(it) {
-			q.index[placeOf(it.Frame)] = len(kept)
+		if was != nil && it.Frame != nil {
+			if latest(it) {
+				was.index[placeOf(it.Frame)] = len(kept)
+			}
+			if room := it.Frame.Room(); q.head+i <= was.fences[room] {
+				fences[room] = len(kept)
+			}
 		}
 		kept = append(kept, it)
 	}
 	clear(q.items[len(kept):])
 	q.items, q.head = kept, 0
+	if was != nil {
+		was.fences = fences
+	}
 }
 
-// find returns where the LatestOnly item of a place is, or -1. There is at most
-// one. While they are few it is most likely near the end, and moves there.
+// find returns where the last item of a place is that can be replaced, or -1. While
+// they are few it is most likely near the end.
 func (q *Queue) find(p place) int {
-	if q.index == nil && q.latest > few {
-		q.index = make(map[place]int, 2*few)
-		for i := range q.items {
-			if latest(q.items[i]) {
-				q.index[placeOf(q.items[i].Frame)] = i
-			}
-		}
+	if q.where == nil && q.latest > few {
+		q.number()
 	}
-	if q.index != nil {
-		if i, ok := q.index[p]; ok {
+	if q.where != nil {
+		if i, ok := q.where.index[p]; ok {
 			return i
 		}
 		return -1
@@ -162,6 +230,35 @@ func (q *Queue) find(p place) int {
 		}
 	}
 	return -1
+}
+
+// fenced reports whether an item that no newer one can replace came from the room
+// after the i-th.
+func (q *Queue) fenced(i int, room string) bool {
+	if q.where == nil && len(q.items)-i > 8*few {
+		q.number()
+	}
+	if q.where != nil {
+		return i < q.where.fences[room]
+	}
+	for _, it := range q.items[i:] {
+		if it != nil && it.Frame != nil && !latest(it) && it.Frame.Room() == room {
+			return true
+		}
+	}
+	return false
+}
+
+// number makes q.where.
+func (q *Queue) number() {
+	q.where = &where{make(map[place]int, 2*few), map[string]int{}}
+	for i, it := range q.items {
+		if latest(it) {
+			q.where.index[placeOf(it.Frame)] = i
+		} else if it != nil && it.Frame != nil {
+			q.where.fences[it.Frame.Room()] = i
+		}
+	}
 }
 
 // dropOldest frees at least need of what counts, if the room has as much pending.
@@ -179,6 +276,20 @@ func (q *Queue) dropOldest(room string, need int) {
 		}
 	}
 	q.settle()
+	if q.where != nil && q.latest > 0 {
+		q.unfence(room)
+	}
+}
+
+// unfence finds the last item of a room again that could be overtaken.
+func (q *Queue) unfence(room string) {
+	for i := q.where.fences[room]; i > q.head; i-- {
+		if it := q.items[i]; it != nil && it.Frame != nil && !latest(it) && it.Frame.Room() == room {
+			q.where.fences[room] = i
+			return
+		}
+	}
+	delete(q.where.fences, room)
 }
 
 // forget makes a hole of the i-th item, so that its frame can be freed.
@@ -188,8 +299,8 @@ func (q *Queue) forget(i int) {
 	q.size -= len(it.Bytes)
 	if q.latest > 0 && latest(it) {
 		q.latest--
-		if q.index != nil {
-			delete(q.index, placeOf(it.Frame))
+		if p := placeOf(it.Frame); q.where != nil && q.where.index[p] == i {
+			delete(q.where.index, p)
 		}
 	}
 	q.items[i] = nil
@@ -285,6 +396,6 @@ func (q *Queue) Clear() { *q = Queue{lost: q.lost} }
 // Trim gives the memory back if nothing is pending.
 func (q *Queue) Trim() {
 	if q.live == 0 {
-		q.items, q.index = nil, nil
+		q.items, q.where = nil, nil
 	}
 }

@@ -101,7 +101,15 @@ func TestPolicies(t *testing.T) {
 			{"a", message.LatestOnly, of(5), false, queue.Queued},
 			{"b", message.LatestOnly, of(6), false, queue.Queued},
 			{"a", message.LatestOnly, of(7), true, queue.Queued},
-		}, "6 7", 1}, // at the end, as it was sent last
+		}, "7 6", 1}, // where the older one was
+		{"latest only, in front of an answer", []step{
+			{"a", message.LatestOnly, of(5), false, queue.Queued},
+			{"b", message.Disconnect, of(1), false, queue.Queued},
+			{"a", message.LatestOnly, of(6), false, queue.Queued},
+			{"a", message.Disconnect, of(2), false, queue.Queued},
+			{"a", message.LatestOnly, of(7), false, queue.Queued},
+			{"a", message.LatestOnly, of(8), false, queue.Queued},
+		}, "1 2 8", 3}, // not overtaken by what was sent after it
 		{"latest only, and other messages", []step{
 			{"a", message.Disconnect, of(5), false, queue.Queued},
 			{"a", message.LatestOnly, of(6), false, queue.Queued},
@@ -137,6 +145,28 @@ func TestPolicies(t *testing.T) {
 			{"a", message.CatchUp, of(200), false, queue.Queued},
 			{"a", message.CatchUp, of(1), false, queue.Behind},
 		}, "200", 0},
+
+		{"latest, catching up", []step{
+			{"a", message.CatchUpLatest, of(5), true, queue.Queued},
+			{"b", message.CatchUpLatest, of(30), true, queue.Queued},
+			{"c", message.CatchUpLatest, of(16), true, queue.Behind},
+			{"a", message.CatchUpLatest, of(20), true, queue.Queued},
+			{"a", message.CatchUpLatest, of(21), true, queue.Behind},
+			{"b", message.CatchUpLatest, of(20), true, queue.Queued},
+		}, "20 20", 2},
+		{"latest, catching up, in front of an answer", []step{
+			{"a", message.CatchUpLatest, of(5), false, queue.Queued},
+			{"a", message.Disconnect, of(2), false, queue.Queued},
+			{"a", message.CatchUpLatest, of(6), false, queue.Queued},
+			{"a", message.CatchUpLatest, of(7), false, queue.Queued},
+			{"a", message.Disconnect, of(3), false, queue.Queued},
+			{"a", message.CatchUpLatest, of(40), false, queue.Behind},
+		}, "5 2 7 3", 1},
+		{"latest, catching up, alone and of any size", []step{
+			{"a", message.CatchUpLatest, of(200), false, queue.Queued},
+			{"a", message.CatchUpLatest, of(300), false, queue.Queued},
+			{"b", message.CatchUpLatest, of(1), false, queue.Behind},
+		}, "300", 1},
 
 		{"volatile at rest", []step{{"a", message.Volatile, of(60), false, queue.Queued}}, "60", 0},
 		{"volatile while busy", []step{{"a", message.Volatile, of(1), true, queue.Dropped}}, "", 1},
@@ -186,8 +216,7 @@ func TestControl(t *testing.T) {
 	}
 }
 
-// Each key has its latest: in the order in which those were sent, and behind
-// what was sent before them.
+// Each key has its latest, in the place of what was pending of it.
 func TestKeys(t *testing.T) {
 	for _, keys := range []int{3, 100} { // looked through, and indexed
 		var q queue.Queue
@@ -205,12 +234,43 @@ func TestKeys(t *testing.T) {
 			}
 		}
 		push("r", "0", 251)
-		want := []byte{250}
+		want := []byte{250, 251}
 		for k := 1; k < keys; k++ {
 			want = append(want, byte(100+k))
 		}
-		if got := q.Take(nil, hard); !bytes.Equal(got, append(want, 251)) || q.Lost() != keys+1 || !q.Empty() {
+		if got := q.Take(nil, hard); !bytes.Equal(got, want) || q.Lost() != keys+1 || !q.Empty() {
 			t.Errorf("%d keys: %d, %d were lost", keys, got, q.Lost())
+		}
+	}
+}
+
+// A key that changes often has its turn like those that change seldom, whether or
+// not other messages of the room come in between.
+func TestHotKey(t *testing.T) {
+	for _, policy := range []message.Policy{message.LatestOnly, message.CatchUpLatest} {
+		var q queue.Queue
+		put := func(key string) {
+			f := keyed(t, "r", key, policy)
+			q.Push(&message.Encoded{Frame: f, Bytes: f.Payload()}, 1<<20, true)
+		}
+		longest, since := 0, 0
+		for tick := range 6000 {
+			put("hot")
+			for i := range 5 {
+				put(fmt.Sprint((5*tick + i) % 500))
+			}
+			if f := frame(t, "r", message.Disconnect); policy == message.CatchUpLatest && tick%100 == 0 {
+				q.Push(&message.Encoded{Frame: f, Bytes: f.Payload()}, 1<<20, true)
+			}
+			for range 2 {
+				since++
+				if it := q.Pop(); it != nil && it.Frame.Key() == "hot" {
+					longest, since = max(longest, since), 0
+				}
+			}
+		}
+		if longest = max(longest, since); longest > 2500 {
+			t.Errorf("policy %d: %d messages in a row without the key that changes most", policy, longest)
 		}
 	}
 }
