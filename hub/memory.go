@@ -35,14 +35,16 @@ func (h *Hub) WorstCase() Memory {
 			m.Peer = max(m.Peer, b.Bound())
 		}
 	}
-	m.Peer += askingBacklog + h.opts.MaxRooms*perRoom + 32<<10
-	m.Peers = m.Peer * h.opts.MaxPeers
+	behind := 0
 	for _, s := range h.scopes {
 		if d, ok := s.rule.Delivery.(room.Latest); ok {
 			m.Kept += d.Bound()
+			behind = max(behind, d.BoundBehind())
 		}
 		m.Kept += s.rule.Presence.Bound()
 	}
+	m.Peer += askingBacklog + h.opts.MaxRooms*(perRoom+behind) + 32<<10
+	m.Peers = m.Peer * h.opts.MaxPeers
 	if h.history.logs != nil {
 		b, ok := h.opts.Engine.(bounded)
 		if !ok {

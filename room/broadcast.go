@@ -61,11 +61,16 @@ func (r *Room) send(ctx context.Context, e message.Envelope, opts []BroadcastOpt
 		return err
 	}
 	e.Room = r.name
-	f, err := message.Encode(e, r.manager.opts.Codec, r.manager.slow)
+	kept := r.manager.boards != nil && !e.IsVolatile()
+	policy := r.manager.slow
+	if kept {
+		policy = message.CatchUpLatest
+	}
+	f, err := message.Encode(e, r.manager.opts.Codec, policy)
 	if err != nil {
 		return err
 	}
-	if except := left(opts); r.manager.boards != nil && !e.IsVolatile() {
+	if except := left(opts); kept {
 		r.post(f, except)
 	} else {
 		r.spread(f, except)

@@ -25,8 +25,8 @@ type Publisher interface {
 	Published(room, id, cursor string) error
 }
 
-// Drainer is a Member that can be behind: whose Deliver returns
-// message.ErrBehind. It gets what it missed when it says so.
+// Drainer is a Member that can be behind, in recoverable rooms and in Latest ones:
+// whose Deliver returns message.ErrBehind. It gets what it missed when it says so.
 type Drainer interface {
 	Member
 	// Drained returns a channel that is closed when there is room for more, or

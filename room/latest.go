@@ -2,6 +2,7 @@ package room
 
 import (
 	"container/list"
+	"errors"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -11,9 +12,19 @@ import (
 
 // Latest rooms keep the newest message of each key (message.Envelope.Keyed; one
 // without has the empty key). Who joins gets these at once, the one that changed
-// longest ago first; of what a member could not take yet it gets only the newest
-// of each key. A message that is message.Envelope.Volatile is not kept. They are
-// kept by this process alone.
+// longest ago first, as fast as it can take them. A member that is too slow has no
+// backlog, however many keys and rooms there are: it is told later of each key that
+// has changed, in the order in which these began to differ from what it knows, and
+// gets what the room then keeps of it, also if that is a message that it was left
+// out of (Except). No key waits for one that changes more often. What the bounds
+// below drop, neither gets.
+//
+// A message that is message.Envelope.Volatile is not kept. The rest is kept by this
+// process alone.
+//
+// A Member is slow when Deliver returns message.ErrBehind, for frames of the policy
+// message.CatchUpLatest. It gets the rest if it is a Drainer; of one that is not,
+// what it has not taken is lost.
 type Latest struct {
 	// Keys is how many keys a room keeps, default 1,000, and Bytes how many bytes
 	// these take in memory, default 256 KiB. What changed longest ago is dropped
@@ -42,6 +53,13 @@ func (d Latest) withDefaults() Latest {
 	return d
 }
 
+// BoundBehind returns how many bytes are kept at most for one member of one room
+// that is behind, defaults included.
+func (d Latest) BoundBehind() int { return staleCost + linkCost*d.withDefaults().most() }
+
+// most is how many keys a room has at most, with the one that is too many.
+func (d Latest) most() int { return min(d.Keys, d.Bytes/valueCost) + 1 }
+
 // What keeping costs besides the message itself.
 const (
 	valueCost = 512
@@ -54,28 +72,37 @@ type boards struct {
 	// turns keep what is kept and what is delivered in one order; a room has the
 	// one at its hash.
 	turns [shards]sync.Mutex
+	late  late
 
 	mu    sync.Mutex
 	rooms map[string]*list.Element // of byAge
 	byAge list.List                // of *board; the one that did not change for longest first
 	bytes int
+	made  uint64 // boards
 }
 
-// board has the newest messages of one room. boards.mu guards it.
+// board has the newest messages of one room, each in a slot. boards.mu guards
+// changed and bytes, the room's turn the rest.
 type board struct {
 	name    string
 	changed time.Time
-	keys    map[string]*list.Element // of byAge
-	byAge   list.List                // of *message.Frame
 	bytes   int
+	serial  uint64 // tells it from another one of that room
+
+	slots  map[string]int32 // by key
+	frames []*message.Frame // by slot; nil: free
+	free   []int32          // slots
+	kept   chain            // slots; the oldest change first
+	past   chain            // slots of what is kept for those who are behind only
 }
 
 func (b *boards) turn(m *Manager, name string) *sync.Mutex {
 	return &b.turns[maphash.String(m.seed, name)%shards]
 }
 
-// put keeps f as the newest of its key.
-func (b *boards) put(name string, f *message.Frame) {
+// put keeps f as the newest of its key. It returns where, and what was dropped for
+// it. The room's turn is held.
+func (b *boards) put(name string, f *message.Frame) (one *board, slot int32, dropped []int32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := b.rooms[name]
@@ -83,20 +110,22 @@ func (b *boards) put(name string, f *message.Frame) {
 		if b.rooms == nil {
 			b.rooms = map[string]*list.Element{}
 		}
-		at = b.byAge.PushBack(&board{name: name, keys: map[string]*list.Element{}, bytes: boardCost + len(name)})
+		b.made++
+		at = b.byAge.PushBack(&board{name: name, serial: b.made, slots: map[string]int32{}, bytes: boardCost + len(name)})
 		b.rooms[name] = at
 		b.bytes += boardCost + len(name)
 	}
-	one := at.Value.(*board)
+	one = at.Value.(*board)
 	before := one.bytes
-	one.put(f)
-	for len(one.keys) > 1 && (len(one.keys) > b.opts.Keys || one.bytes > b.opts.Bytes) {
-		one.drop(one.byAge.Front().Value.(*message.Frame).Key())
+	slot = one.put(f)
+	for len(one.slots) > 1 && (len(one.slots) > b.opts.Keys || one.bytes > b.opts.Bytes) {
+		dropped = append(dropped, one.dropOldest())
 	}
 	b.bytes += one.bytes - before
 	one.changed = time.Now()
 	b.byAge.MoveToBack(at)
 	b.sweep(one.changed)
+	return one, slot, dropped
 }
 
 // sweep drops what is too old and what is too much. b.mu is held.
@@ -112,35 +141,66 @@ func (b *boards) sweep(now time.Time) {
 	}
 }
 
-// frames returns what is kept of a room, the oldest change first.
-func (b *boards) frames(name string) []*message.Frame {
+// find returns what is kept of a room, or nil.
+func (b *boards) find(name string) *board {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sweep(time.Now())
-	at := b.rooms[name]
-	if at == nil {
-		return nil
+	if at := b.rooms[name]; at != nil {
+		return at.Value.(*board)
 	}
-	one := at.Value.(*board)
-	all := make([]*message.Frame, 0, len(one.keys))
-	for e := one.byAge.Front(); e != nil; e = e.Next() {
-		all = append(all, e.Value.(*message.Frame))
-	}
-	return all
+	return nil
 }
 
-func (o *board) put(f *message.Frame) {
-	o.drop(f.Key())
-	o.keys[f.Key()] = o.byAge.PushBack(f)
+// change lets do change what is kept of a room. The room's turn is held.
+func (b *boards) change(one *board, do func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := one.bytes
+	do()
+	if at := b.rooms[one.name]; at != nil && at.Value.(*board) == one {
+		b.bytes += one.bytes - before
+	}
+}
+
+func (o *board) put(f *message.Frame) int32 {
+	slot, ok := o.slots[f.Key()]
+	switch {
+	case ok:
+		o.bytes -= cost(o.frames[slot])
+		o.kept.remove(slot)
+		o.past.remove(slot)
+	case len(o.free) > 0:
+		slot = o.free[len(o.free)-1]
+		o.free = o.free[:len(o.free)-1]
+	default:
+		slot = int32(len(o.frames)) //nolint:gosec // most says how many there are
+		o.frames = append(o.frames, nil)
+	}
+	o.slots[f.Key()], o.frames[slot] = slot, f
+	o.kept.push(slot)
 	o.bytes += cost(f)
+	return slot
 }
 
-func (o *board) drop(key string) {
-	if e := o.keys[key]; e != nil {
-		o.bytes -= cost(e.Value.(*message.Frame))
-		o.byAge.Remove(e)
-		delete(o.keys, key)
+// dropOldest makes room, first of what nobody gets who joins.
+func (o *board) dropOldest() int32 {
+	slot, ok := o.past.front()
+	if !ok {
+		slot, _ = o.kept.front()
 	}
+	o.drop(slot)
+	return slot
+}
+
+func (o *board) drop(slot int32) {
+	f := o.frames[slot]
+	o.bytes -= cost(f)
+	delete(o.slots, f.Key())
+	o.frames[slot] = nil
+	o.kept.remove(slot)
+	o.past.remove(slot)
+	o.free = append(o.free, slot)
 }
 
 // cost is what keeping a frame takes: its payload, and as much again for the
@@ -149,40 +209,70 @@ func cost(f *message.Frame) int { return valueCost + len(f.Key()) + 2*len(f.Payl
 
 // post keeps f as the newest of its key and delivers it to who is there.
 func (r *Room) post(f *message.Frame, except []string) {
-	turn := r.manager.boards.turn(r.manager, r.name)
+	b := r.manager.boards
+	turn := b.turn(r.manager, r.name)
 	turn.Lock()
 	defer turn.Unlock()
-	r.manager.boards.put(r.name, f)
-	r.spread(f, except)
+	one, slot, dropped := b.put(r.name, f)
+	live := r.live()
+	if live == nil {
+		return
+	}
+	live.spare(one, dropped)
+	for _, m := range live.offer(one, slot, except) {
+		live.lag(m, one, slot)
+	}
+	live.tidy(one)
 }
 
 // joinBoard adds a member and gives it what is kept.
 func (r *Room) joinBoard(a *arrival, j *join) error {
-	turn := r.manager.boards.turn(r.manager, r.name)
+	b := r.manager.boards
+	turn := b.turn(r.manager, r.name)
 	turn.Lock()
 	defer turn.Unlock()
 	there := r.Has(a.ID())
 	if err := r.join(a, j); err != nil || there {
 		return err
 	}
-	for _, f := range r.manager.boards.frames(r.name) {
-		_ = a.Deliver(f)
+	one, live := b.find(r.name), r.live()
+	if one == nil || live == nil {
+		return nil
+	}
+	for slot, ok := one.kept.front(); ok; slot, ok = one.kept.after(slot) {
+		if err := a.Deliver(one.frames[slot]); err == nil || !errors.Is(err, message.ErrBehind) {
+			continue
+		}
+		if m, ok := a.Member.(Drainer); ok {
+			live.lag(m, one, slot)
+			return nil
+		}
 	}
 	return nil
 }
 
-// Forget drops what a Latest room keeps for a key. Members are not told.
+// Forget drops what a Latest room keeps for a key. Members are not told; but who is
+// behind still gets the newest message of the key, such as one that says that it is
+// gone.
 func (r *Room) Forget(key string) {
 	b := r.manager.boards
 	if b == nil {
 		return
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if at := b.rooms[r.name]; at != nil {
-		one := at.Value.(*board)
-		before := one.bytes
-		one.drop(key)
-		b.bytes += one.bytes - before
+	turn := b.turn(r.manager, r.name)
+	turn.Lock()
+	defer turn.Unlock()
+	one := b.find(r.name)
+	if one == nil {
+		return
+	}
+	slot, ok := one.slots[key]
+	switch {
+	case !ok:
+	case r.awaits(one, slot):
+		one.kept.remove(slot)
+		one.past.push(slot)
+	default:
+		b.change(one, func() { one.drop(slot) })
 	}
 }

@@ -45,9 +45,10 @@ type Room struct {
 	members []member
 	index   map[string]int // of members by ID; nil while there are few
 
-	follow *follow // of a recoverable room; else nil
-	roster *roster // nil without presence
-	noted  bool    // as occupied
+	follow *follow           // of a recoverable room; else nil
+	stale  map[string]*stale // the members of a Latest room that are behind, by ID
+	roster *roster           // nil without presence
+	noted  bool              // as occupied
 }
 
 type member struct {
@@ -277,6 +278,7 @@ func (r *Room) take(id string, drop bool) (t taken) {
 	if r.follow != nil {
 		r.follow.forget(m.Member)
 	}
+	r.drop(id)
 	if r.roster != nil {
 		r.roster.part(m, drop)
 	}
