@@ -28,7 +28,7 @@ func TestWorstCase(t *testing.T) {
 	}
 	few := hub.New(&hub.Options{MaxRooms: 10})
 	few.Rooms("a/{id}", &hub.Rule{Delivery: room.Latest{Keys: 10}})
-	if got, less := h.WorstCase().Peer, few.WorstCase().Peer; got <= less || got > less+10*8*1000 {
+	if got, less := h.WorstCase().Peer, few.WorstCase().Peer; got <= less || got > less+10*16*1000 {
 		t.Errorf("a peer takes %d with the default number of keys, %d with 10", got, less)
 	}
 	h.Rooms("c/{id}", &hub.Rule{Delivery: room.Recoverable{}})

@@ -57,8 +57,9 @@ func (d Latest) withDefaults() Latest {
 // that is behind, defaults included.
 func (d Latest) BoundBehind() int { return staleCost + linkCost*d.withDefaults().most() }
 
-// most is how many keys a room has at most, with the one that is too many.
-func (d Latest) most() int { return min(d.Keys, d.Bytes/valueCost) + 1 }
+// most is how many slots a board has at most: for what is kept, for as much of what
+// is past, and for what is too many.
+func (d Latest) most() int { return 2 * (min(d.Keys, d.Bytes/valueCost) + 1) }
 
 // What keeping costs besides the message itself.
 const (
@@ -92,8 +93,8 @@ type board struct {
 	slots  map[string]int32 // by key
 	frames []*message.Frame // by slot; nil: free
 	free   []int32          // slots
-	kept   chain            // slots; the oldest change first
-	past   chain            // slots of what is kept for those who are behind only
+	kept   shelf            // the oldest change first
+	past   shelf            // what was forgotten, and those who are behind are to get
 }
 
 func (b *boards) turn(m *Manager, name string) *sync.Mutex {
@@ -118,9 +119,7 @@ func (b *boards) put(name string, f *message.Frame) (one *board, slot int32, dro
 	one = at.Value.(*board)
 	before := one.bytes
 	slot = one.put(f)
-	for len(one.slots) > 1 && (len(one.slots) > b.opts.Keys || one.bytes > b.opts.Bytes) {
-		dropped = append(dropped, one.dropOldest())
-	}
+	dropped = one.trim(&one.kept, b.opts)
 	b.bytes += one.bytes - before
 	one.changed = time.Now()
 	b.byAge.MoveToBack(at)
@@ -167,9 +166,7 @@ func (o *board) put(f *message.Frame) int32 {
 	slot, ok := o.slots[f.Key()]
 	switch {
 	case ok:
-		o.bytes -= cost(o.frames[slot])
-		o.kept.remove(slot)
-		o.past.remove(slot)
+		o.take(slot)
 	case len(o.free) > 0:
 		slot = o.free[len(o.free)-1]
 		o.free = o.free[:len(o.free)-1]
@@ -178,28 +175,50 @@ func (o *board) put(f *message.Frame) int32 {
 		o.frames = append(o.frames, nil)
 	}
 	o.slots[f.Key()], o.frames[slot] = slot, f
-	o.kept.push(slot)
-	o.bytes += cost(f)
+	o.add(&o.kept, slot)
 	return slot
 }
 
-// dropOldest makes room, first of what nobody gets who joins.
-func (o *board) dropOldest() int32 {
-	slot, ok := o.past.front()
-	if !ok {
-		slot, _ = o.kept.front()
+// shelf has slots, and how many bytes these take.
+type shelf struct {
+	chain
+	n, bytes int
+}
+
+func (o *board) add(s *shelf, slot int32) {
+	c := cost(o.frames[slot])
+	s.push(slot)
+	s.n++
+	s.bytes += c
+	o.bytes += c
+}
+
+// take takes a slot from its shelf.
+func (o *board) take(slot int32) {
+	c, s := cost(o.frames[slot]), &o.kept
+	if !s.has(slot) {
+		s = &o.past
 	}
-	o.drop(slot)
-	return slot
+	s.remove(slot)
+	s.n--
+	s.bytes -= c
+	o.bytes -= c
+}
+
+// trim drops what is too much, but leaves one, and returns the slots.
+func (o *board) trim(s *shelf, opts Latest) (dropped []int32) {
+	for s.n > 1 && (s.n > opts.Keys || s.bytes > opts.Bytes) {
+		slot, _ := s.front()
+		o.drop(slot)
+		dropped = append(dropped, slot)
+	}
+	return dropped
 }
 
 func (o *board) drop(slot int32) {
-	f := o.frames[slot]
-	o.bytes -= cost(f)
-	delete(o.slots, f.Key())
+	o.take(slot)
+	delete(o.slots, o.frames[slot].Key())
 	o.frames[slot] = nil
-	o.kept.remove(slot)
-	o.past.remove(slot)
 	o.free = append(o.free, slot)
 }
 
@@ -270,8 +289,15 @@ func (r *Room) Forget(key string) {
 	switch {
 	case !ok:
 	case r.awaits(one, slot):
-		one.kept.remove(slot)
-		one.past.push(slot)
+		var dropped []int32
+		b.change(one, func() {
+			one.take(slot)
+			one.add(&one.past, slot)
+			dropped = one.trim(&one.past, b.opts)
+		})
+		if live := r.live(); live != nil {
+			live.spare(one, dropped)
+		}
 	default:
 		b.change(one, func() { one.drop(slot) })
 	}
