@@ -46,7 +46,8 @@ func left(opts []BroadcastOption) []string {
 // or that ctx had ended; a member that takes nothing is no error. In a
 // recoverable room it is Publish without the receipt.
 //
-// Members see the messages of one goroutine in the order of its calls.
+// Members see the messages of one goroutine in the order of its calls; where a slow
+// one gets the newest message of a key, that may come in the place of an older one.
 func (r *Room) Broadcast(ctx context.Context, e message.Envelope, opts ...BroadcastOption) error {
 	if r.manager.log != nil && !e.IsVolatile() {
 		_, err := r.Publish(ctx, e, opts...)
