@@ -28,9 +28,7 @@ import (
 type Latest struct {
 	// Keys is how many keys a room keeps, default 1,000, and Bytes how many bytes
 	// these take in memory, default 256 KiB. What changed longest ago is dropped
-	// first; the newest message stays, whatever its size. As who joins gets all of it
-	// at once, Bytes must be less than what may be pending for a connection
-	// (transport.WebSocketOptions.Pending, by default 1 MiB).
+	// first; the newest message stays, whatever its size.
 	Keys, Bytes int
 	// Total is how many bytes all rooms of the Manager keep together, default
 	// 64 MiB. Rooms that did not change for longest lose what they keep first, and
