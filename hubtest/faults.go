@@ -28,8 +28,10 @@ const (
 	HalfOpen Kind = "half-open"
 	// Stall holds bytes back. Afterwards they arrive; nothing is lost.
 	Stall Kind = "stall"
-	// Delay makes bytes arrive Fault.By later, or up to twice that where more
-	// follow them.
+	// Delay makes bytes, and the end behind them, arrive Fault.By later,
+	// and another nanosecond for each connection that was opened before theirs: so
+	// that, inside testing/synctest, what is sent on many at one instant arrives at
+	// an instant of its own on each.
 	Delay Kind = "delay"
 	// Throttle lets Fault.Rate bytes through in a second, on each connection.
 	Throttle Kind = "throttle"
@@ -108,6 +110,7 @@ type Faults struct {
 	mu      sync.Mutex
 	began   time.Time
 	links   []*link // open connections, oldest first
+	opened  int     // connections, ever
 	active  []*active
 	changed chan struct{} // closed and replaced when active or a link changes
 	over    bool

@@ -2,8 +2,6 @@ package hubtest
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
 	"slices"
 	"sync"
@@ -27,20 +25,16 @@ func reset(c net.Conn) {
 	_ = c.Close()
 }
 
-const (
-	linger  = 2 * time.Second // for the answer to an end
-	mostLen = 1 << 20         // bytes that an overlap holds back
-)
+const linger = 2 * time.Second // for the answer to an end
 
-// link is one connection through a faulty network: two connections, and a
-// goroutine for each direction between them.
+// link is one connection through a faulty network: two connections, and a lane
+// for each direction between them.
 type link struct {
 	faults *Faults
+	nth    int                // of all that were opened, from 0
 	near   stream             // to the client
 	dead   <-chan struct{}    // closed when it is cut, or over
 	cancel context.CancelFunc // closes dead
-
-	late []byte // held back by an overlap; of the goroutine that carries up
 
 	// Guarded by faults.mu.
 	far     stream       // to the server; nil: not connected yet
@@ -61,6 +55,8 @@ func (f *Faults) open(near stream, dial func(context.Context) (stream, error)) b
 		return false
 	}
 	defer f.mu.Unlock()
+	l.nth = f.opened
+	f.opened++
 	f.links = append(f.links, l)
 	f.running.Go(func() {
 		if far, err := dial(ctx); err != nil {
@@ -97,8 +93,8 @@ func (l *link) serve(far stream) {
 		}
 	}
 	var up sync.WaitGroup
-	up.Go(func() { l.carry(l.near, far, Up) })
-	l.carry(far, l.near, Down)
+	up.Go(func() { newLane(l, l.near, far, Up).carry() })
+	newLane(l, far, l.near, Down).carry()
 	up.Wait()
 	_ = l.near.Close()
 	_ = far.Close()
@@ -137,123 +133,4 @@ func (l *link) sever() {
 	l.faults.change()
 	l.faults.mu.Unlock()
 	reset(l.near)
-}
-
-// carry is one direction.
-func (l *link) carry(src, dst stream, way Way) {
-	buf := make([]byte, 16<<10)
-	for {
-		n, err := src.Read(buf)
-		if n > 0 && !l.pass(dst, buf[:n], way) {
-			l.abort()
-			return
-		}
-		if err != nil {
-			l.leave(dst, way, err)
-			return
-		}
-	}
-}
-
-// pass does with bytes what the faults say, and reports whether the connection
-// goes on.
-func (l *link) pass(dst stream, p []byte, way Way) bool {
-	delayed := false
-	for len(p) > 0 {
-		c, changed := l.faults.condition(l, way)
-		switch {
-		case c.swallow:
-			return true
-		case c.hold && len(l.late)+len(p) <= mostLen:
-			l.late = append(l.late, p...)
-			return true
-		case c.hold || c.stall:
-			if !l.wait(changed, 0) {
-				return false
-			}
-			continue
-		case c.by > 0 && !delayed:
-			delayed = true
-			if !l.wait(nil, c.by) {
-				return false
-			}
-			continue
-		case way == Up && len(l.late) > 0: // what was held back comes first
-			p = append(l.late, p...)
-			l.late = nil
-		}
-		n, ok := l.pace(c, len(p))
-		if !ok {
-			return false
-		}
-		if _, err := dst.Write(p[:n]); err != nil {
-			c, _ = l.faults.condition(l, way)
-			return c.swallow
-		}
-		p = p[n:]
-	}
-	return true
-}
-
-// pace waits until the next of n bytes may be written, and returns how many.
-func (l *link) pace(c condition, n int) (int, bool) {
-	var d time.Duration
-	if c.rate > 0 {
-		n = min(n, max(1, c.rate/20))
-		d = time.Duration(n) * time.Second / time.Duration(c.rate)
-	}
-	if c.slice {
-		n, d = 1, max(d, time.Microsecond)
-	}
-	return n, d == 0 || l.wait(nil, d)
-}
-
-// leave tells dst how src has ended, once the faults let it through.
-func (l *link) leave(dst stream, way Way, err error) {
-	for {
-		c, changed := l.faults.condition(l, way)
-		switch {
-		case c.swallow:
-			return
-		case c.stall || c.hold:
-			if !l.wait(changed, 0) {
-				return
-			}
-			continue
-		case way == Up && len(l.late) > 0:
-			late := l.late
-			if l.late = nil; !l.pass(dst, late, way) {
-				l.abort()
-				return
-			}
-			continue
-		}
-		break
-	}
-	l.faults.mu.Lock()
-	severed := l.severed
-	l.faults.mu.Unlock()
-	if errors.Is(err, io.EOF) || severed {
-		_ = dst.CloseWrite()
-	} else {
-		l.abort()
-	}
-}
-
-// wait waits for a change, or for a time if that is not 0. It reports false when
-// the connection has been cut.
-func (l *link) wait(changed <-chan struct{}, d time.Duration) bool {
-	var elapsed <-chan time.Time
-	if d > 0 {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		elapsed = timer.C
-	}
-	select {
-	case <-changed:
-	case <-elapsed:
-	case <-l.dead:
-		return false
-	}
-	return true
 }
