@@ -52,6 +52,7 @@ type Client struct {
 	own   place // of messages without a room
 	inbox *inbox
 	life  lifetime
+	dice  *dice
 
 	mu      sync.Mutex
 	status  Status
@@ -86,6 +87,7 @@ func Dial(ctx context.Context, url string, opts *Options) (*Client, error) {
 		c.opts = *opts
 	}
 	c.opts.setDefaults()
+	c.dice = newDice(c.opts.Seed)
 	c.life.ctx, c.life.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	c.life.done = make(chan struct{})
 	var s *socket

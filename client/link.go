@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -121,7 +122,31 @@ func (c *Client) wait(losses int, asked time.Duration) time.Duration {
 		bound *= 2
 	}
 	bound = min(bound, c.opts.RetryMax)
-	return max(0, min(asked, longestWait)) + rand.N(bound+1)
+	return max(0, min(asked, longestWait)) + c.dice.upTo(bound)
+}
+
+// dice is where random waits come from. The methods are safe for concurrent use.
+type dice struct {
+	mu  sync.Mutex
+	rnd *rand.Rand // nil: the one of all
+}
+
+// newDice returns dice that fall as the seed says, 0 meaning by chance.
+func newDice(seed uint64) *dice {
+	if seed == 0 {
+		return &dice{}
+	}
+	return &dice{rnd: rand.New(rand.NewPCG(seed, 0))}
+}
+
+// upTo returns something between 0 and most, both included.
+func (d *dice) upTo(most time.Duration) time.Duration {
+	if d.rnd == nil {
+		return rand.N(most + 1)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Duration(d.rnd.Int64N(int64(most) + 1))
 }
 
 // connect makes one connection, as far as its welcome.

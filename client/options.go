@@ -50,6 +50,10 @@ type Options struct {
 	// 5 s. What the server asks for comes on top. A shorter RetryMin brings one
 	// client back faster, and thousands of them within a shorter time.
 	RetryMin, RetryMax time.Duration
+	// Seed, for tests, makes the random waits of this client the same ones each
+	// time, as testing/synctest does with the time; default 0: others each time.
+	// Give each client another one, or all come back at once.
+	Seed uint64
 	// Retries is how often in a row the client tries to come back before it is
 	// closed; default 0: for ever.
 	Retries int

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -350,7 +349,7 @@ func (r *Room) gap(epoch int, gap Gap) {
 // answer may have been heard, or be so yet: leaving makes the next answer say what
 // was missed, and not that the client is there already. Client.mu is held.
 func (r *Room) joinAgain(err error) {
-	wait := againAfter + rand.N(againAfter)
+	wait := againAfter + r.client.dice.upTo(againAfter)
 	var e *message.Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {
 		wait = e.RetryAfter

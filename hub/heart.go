@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +21,7 @@ type heart struct {
 	slots [][]*Peer
 	next  int // slot of the next peer
 	count int
+	came  int           // ever
 	stop  chan struct{} // nil: not running
 	runs  sync.WaitGroup
 }
@@ -26,6 +29,7 @@ type heart struct {
 // place is where a peer stands in the wheel; the heart's lock guards it.
 type place struct {
 	slot, at int
+	nth      int // of all that came
 	in       bool
 }
 
@@ -44,7 +48,8 @@ func (h *heart) add(p *Peer) {
 		return // it has been removed already
 	}
 	h.next = (h.next + 1) % len(h.slots)
-	p.beat = place{h.next, len(h.slots[h.next]), true}
+	h.came++
+	p.beat = place{slot: h.next, at: len(h.slots[h.next]), nth: h.came, in: true}
 	h.slots[h.next] = append(h.slots[h.next], p)
 	if h.count++; h.stop == nil {
 		h.stop = make(chan struct{})
@@ -94,6 +99,14 @@ func (h *heart) run(stop chan struct{}) {
 			}
 		}
 	}
+}
+
+// inOrder sorts peers by when they came.
+func (h *heart) inOrder(peers []*Peer) []*Peer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	slices.SortFunc(peers, func(a, b *Peer) int { return cmp.Compare(a.beat.nth, b.beat.nth) })
+	return peers
 }
 
 // slot returns the peers that stand there; a negative one has not been pinged.

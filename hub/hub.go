@@ -50,6 +50,9 @@ type Options struct {
 	// DrainTime is over how long Shutdown spreads closing, and how long it lets the
 	// running handlers of a peer finish before it closes that one; default 5 s.
 	DrainTime time.Duration
+	// Seed, for tests, makes Shutdown tell the peers the same retryAfter each time;
+	// default 0: others each time.
+	Seed uint64
 	// MaxPeers is how many peers may be connected, default no limit; MaxRooms
 	// how many rooms one peer may be in, default 100.
 	MaxPeers, MaxRooms int

@@ -170,13 +170,18 @@ func (h *Hub) wait() {
 	}
 }
 
-// drain says goodbye to all peers, spread over the time there is.
+// drain says goodbye to all peers, spread over the time there is, first to those
+// that came first.
 func (h *Hub) drain(ctx context.Context) {
 	window := h.opts.DrainTime
 	if end, ok := ctx.Deadline(); ok {
 		window = min(window, time.Until(end)/2)
 	}
-	peers := h.snapshot()
+	peers := h.heart.inOrder(h.snapshot())
+	draw := rand.Int64N
+	if h.opts.Seed != 0 {
+		draw = rand.New(rand.NewPCG(h.opts.Seed, 0)).Int64N
+	}
 	start := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -187,7 +192,7 @@ func (h *Hub) drain(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		retry := time.Millisecond + time.Duration(rand.Int64N(int64(max(window, time.Second))))
+		retry := time.Millisecond + time.Duration(draw(int64(max(window, time.Second))))
 		p.apart(func() { p.farewell(ctx, retry, window) })
 	}
 }
