@@ -171,6 +171,34 @@ func TestSessionOfWhoWasJoined(t *testing.T) {
 	})
 }
 
+// TestAnswerAfterAuth: who was put into a room before it has said who it was gets
+// what it had sent on an earlier connection as an answer, once that is stored.
+func TestAnswerAfterAuth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var peer *hub.Peer
+		h := newHub(t, &hub.Options{Connect: func(ctx context.Context, p *hub.Peer) {
+			peer = p
+			if err := p.Join(ctx, "log/1", nil); err != nil {
+				t.Error(err)
+			}
+		}})
+		h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}})
+		c := hubtest.Dial(t, h)
+		if _, err := c.Request("", message.New("auth", map[string]string{"session": strings.Repeat("s", 26)})); err != nil {
+			t.Fatal(err)
+		}
+		receipt, err := h.Room("log/1").Publish(t.Context(), say.New(text{"late"}), room.Once(peer.Session(), "m", 0, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.ExpectType("say")
+		if ack := c.ExpectType("ack"); ack.ID != "m" || ack.Cursor != receipt.Cursor {
+			t.Errorf("answered %+v, want the cursor %q", ack, receipt.Cursor)
+		}
+		shutDown(t, h)
+	})
+}
+
 // TestBehindAndPublishing: who is behind is answered once, when its message's turn
 // comes, and with the result.
 func TestBehindAndPublishing(t *testing.T) {

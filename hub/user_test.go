@@ -230,8 +230,12 @@ func TestAskAll(t *testing.T) {
 		if want := []string{quick.ID(), slow.ID(), silent.ID()}; !slices.Equal(order, want) {
 			t.Errorf("answers of %v, want %v", order, want)
 		}
+		began := time.Now()
 		for range hub.AskAll(t.Context(), h.Members("chat/1"), sure, "again?") {
 			break // withdraws the rest, and leaves nothing behind
+		}
+		if d := time.Since(began); d != 0 {
+			t.Errorf("the questions that were open are withdrawn after %v", d)
 		}
 	})
 }

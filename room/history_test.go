@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -285,6 +286,40 @@ func TestPublishing(t *testing.T) {
 	code(idle.Join(t.Context(), &reader{id: "x"}, nil), message.Unavailable)
 }
 
+// TestAnotherMessageWithTheID: what is stored already is compared with what comes
+// again, as long as it is kept and both are known.
+func TestAnotherMessageWithTheID(t *testing.T) {
+	m, _ := recoverable(t, room.Recoverable{Keep: 1})
+	r := m.Get("room")
+	ana := room.SessionOf("ana")
+	publish := func(id, body string, sum uint64) (room.Receipt, error) {
+		return r.Publish(t.Context(), message.New("say", body), room.Once(ana, id, 0, sum))
+	}
+	first, err := publish("1", "one", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sum := range []uint64{0, 1} { // 0 is not known
+		if again, err := publish("1", "one", sum); err != nil || !again.Duplicate || again.Cursor != first.Cursor {
+			t.Errorf("again, with the sum %d: %+v, %v", sum, again, err)
+		}
+	}
+	var conflict *message.Error
+	if _, err := publish("1", "two", 2); !errors.As(err, &conflict) || conflict.Code != message.Conflict {
+		t.Errorf("another message with the id: %v", err)
+	}
+	if _, err := publish("2", "three", 3); err != nil { // the first is not kept any more
+		t.Fatal(err)
+	}
+	if again, err := publish("1", "two", 2); err != nil || !again.Duplicate {
+		t.Errorf("where the first cannot be compared: %+v, %v", again, err)
+	}
+	page, err := r.History(t.Context(), "", 0)
+	if err != nil || len(page.Messages) != 1 || string(page.Messages[0].Content.Data) != `"three"` {
+		t.Errorf("kept: %+v, %v", page.Messages, err)
+	}
+}
+
 // TestHistory: pages go back to where the log begins.
 func TestHistory(t *testing.T) {
 	m, _ := recoverable(t, room.Recoverable{Keep: 25})
@@ -371,6 +406,43 @@ func TestHistoryBeforeAForeignCursor(t *testing.T) {
 	}
 	if p, err := r.History(t.Context(), cursors["own"][19], 100); err == nil {
 		t.Errorf("before a message that was lost: %d messages", len(p.Messages))
+	}
+}
+
+// TestReplayOfOwnMessages: who comes back gets its own messages as answers, and who
+// is new gets them as messages, whoever it was before.
+func TestReplayOfOwnMessages(t *testing.T) {
+	m, _ := recoverable(t, room.Recoverable{Replay: 10})
+	r := m.Get("room")
+	ana := &reader{id: "a1", secret: "ana"}
+	if err := r.Join(t.Context(), ana, nil); err != nil {
+		t.Fatal(err)
+	}
+	var cursors []string
+	for _, body := range []string{"1", "2"} { // what she sent, and is not to get as a message
+		receipt, err := r.Publish(t.Context(), message.New("say", body), room.Once(ana.Session(), "id "+body, 0, 0), room.Except(ana.id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cursors = append(cursors, receipt.Cursor)
+	}
+	r.Leave(ana)
+	ana.take()
+	for name, tt := range map[string]struct {
+		opts []room.JoinOption
+		want []string
+	}{
+		"new here": {nil, []string{"1", "2"}},
+		"back":     {[]room.JoinOption{room.Since(cursors[0])}, []string{"id 2"}},
+	} {
+		back := &reader{id: "a2", secret: "ana"}
+		if err := r.Join(t.Context(), back, nil, tt.opts...); err != nil {
+			t.Fatal(err)
+		}
+		r.Leave(back)
+		if back.take(); !slices.Equal(back.seen, tt.want) {
+			t.Errorf("%s: got %q, want %q", name, back.seen, tt.want)
+		}
 	}
 }
 

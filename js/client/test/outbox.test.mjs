@@ -280,3 +280,20 @@ describe('the session', () => {
     assert.equal(hub.session, 'secret-of-connection-2');
   });
 });
+
+test('of two pages that open at once, one takes what was left behind', async () => {
+  const first = await page();
+  first.outbox.send(first.hub, 'msg', 1).catch(() => {});
+  await turns();
+  first.hub.close();
+  first.outbox.close();
+  await turns();
+  const before = MockSocket.all.length;
+  const both = await Promise.all([page(), page()]);
+  const sockets = MockSocket.all.slice(before);
+  for (const socket of sockets) socket.welcome();
+  await turns();
+  assert.deepEqual(sockets.flatMap((socket) => socket.take().map(({ content }) => content)), [1]);
+  const sizes = await Promise.all(both.map(({ outbox }) => outbox.size()));
+  assert.deepEqual(sizes.toSorted(), [0, 1]);
+});
