@@ -35,7 +35,7 @@ const (
 	Delay Kind = "delay"
 	// Throttle lets Fault.Rate bytes through in a second, on each connection.
 	Throttle Kind = "throttle"
-	// Slice lets bytes arrive one at a time.
+	// Slice lets bytes arrive Fault.Size at a time, a microsecond after the last.
 	Slice Kind = "slice"
 	// Refuse refuses new connections. A client of a Proxy sees a reset instead.
 	Refuse Kind = "refuse"
@@ -76,6 +76,7 @@ type Fault struct {
 
 	By   time.Duration // of Delay; default 100 ms
 	Rate int           // of Throttle, in bytes per second; default 1024
+	Size int           // of Slice, in bytes; default 1
 }
 
 // String returns the fault as it stands in a log.
@@ -86,6 +87,8 @@ func (f Fault) String() string {
 		s += fmt.Sprintf(" by %v", f.By)
 	case Throttle:
 		s += fmt.Sprintf(" to %d bytes/s", f.Rate)
+	case Slice:
+		s += fmt.Sprintf(" to %d bytes", max(1, f.Size))
 	}
 	if f.Way != "" {
 		s += " " + string(f.Way)
@@ -222,6 +225,9 @@ func (a *active) setDefaults() {
 	if a.Rate <= 0 {
 		a.Rate = 1024
 	}
+	if a.Size <= 0 {
+		a.Size = 1
+	}
 }
 
 // begin notes a fault and returns the connections that it picks.
@@ -319,9 +325,8 @@ func (f *Faults) refuses() bool {
 
 // condition says what is to be done with the bytes of a connection.
 type condition struct {
-	swallow, hold, stall, slice bool
-	by                          time.Duration
-	rate                        int // 0: no bound
+	swallow, hold, stall bool
+	rate, size           int // 0: no bound
 }
 
 // condition also returns what is closed when it changes.
@@ -340,17 +345,33 @@ func (f *Faults) condition(l *link, way Way) (c condition, changed <-chan struct
 			c.hold = c.hold || way == Up
 		case Stall:
 			c.stall = true
-		case Delay:
-			c.by = max(c.by, a.By)
 		case Throttle:
-			if c.rate == 0 || a.Rate < c.rate {
-				c.rate = a.Rate
-			}
+			c.rate = lower(c.rate, a.Rate)
 		case Slice:
-			c.slice = true
+			c.size = lower(c.size, a.Size)
 		}
 	}
 	return c, f.changed
+}
+
+// lower returns the lower of two bounds, of which the first may be 0: none.
+func lower(bound, other int) int {
+	if bound == 0 {
+		return other
+	}
+	return min(bound, other)
+}
+
+// delay returns how long bytes are on the way that come now.
+func (f *Faults) delay(l *link, way Way) (by time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range f.active {
+		if a.Kind == Delay && a.covers(l, way) {
+			by = max(by, a.By)
+		}
+	}
+	return by
 }
 
 // Run plays a schedule, and returns when the last of its faults is over, or as

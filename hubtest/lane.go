@@ -11,7 +11,7 @@ import (
 const mostLen = 1 << 20 // bytes that an overlap holds back
 
 // lane is one direction of a link. What is read stands in a line with the time at
-// which it came, so that how long it is on the way does not depend on what is
+// which it is due, so that how long it is on the way does not depend on what is
 // before it, nor on how it is cut into pieces.
 type lane struct {
 	*link
@@ -30,7 +30,7 @@ type lane struct {
 type piece struct {
 	data []byte
 	end  error
-	came time.Time
+	due  time.Time // zero: at once
 }
 
 func newLane(l *link, src, dst stream, way Way) *lane {
@@ -44,13 +44,13 @@ func (l *lane) carry() {
 	var reading sync.WaitGroup
 	reading.Go(l.read)
 	for {
-		p := l.take()
-		if p.end != nil {
-			l.leave(p)
+		p, ok := l.take()
+		if ok && p.end != nil {
+			l.leave(p.end)
 			break
 		}
-		if !l.pass(p) {
-			l.abort()
+		if !ok || !l.pass(p.data) {
+			l.fail()
 			break
 		}
 	}
@@ -66,16 +66,17 @@ func (l *lane) read() {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := l.src.Read(buf)
+		due := l.due()
 		l.mu.Lock()
 		for l.bytes >= window && !l.left {
 			l.cond.Wait()
 		}
 		if n > 0 {
-			l.line = append(l.line, piece{data: slices.Clone(buf[:n]), came: time.Now()})
+			l.line = append(l.line, piece{data: slices.Clone(buf[:n]), due: due})
 			l.bytes += n
 		}
 		if err != nil {
-			l.line = append(l.line, piece{end: err, came: time.Now()})
+			l.line = append(l.line, piece{end: err, due: due})
 		}
 		l.cond.Broadcast()
 		l.mu.Unlock()
@@ -85,70 +86,92 @@ func (l *lane) read() {
 	}
 }
 
-// take waits for the next piece. The last one is an end.
-func (l *lane) take() piece {
+// take waits for the next piece, and takes it when it is due, with all that came
+// at the same time. The last one is an end. It reports false when the connection
+// has been cut.
+func (l *lane) take() (piece, bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	for len(l.line) == 0 {
 		l.cond.Wait()
 	}
 	p := l.line[0]
-	l.line = l.line[1:]
+	l.mu.Unlock()
+	if !l.until(p.due) {
+		return piece{}, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 1
+	for p.end == nil && n < len(l.line) && l.line[n].end == nil && l.line[n].due.Equal(p.due) {
+		p.data = append(p.data, l.line[n].data...)
+		n++
+	}
+	l.line = l.line[n:]
 	l.bytes -= len(p.data)
 	l.cond.Broadcast()
-	return p
+	return p, true
 }
 
 // pass does with bytes what the faults say, and reports whether the connection
 // goes on.
-func (l *lane) pass(p piece) bool {
-	delayed := false
-	for len(p.data) > 0 {
+func (l *lane) pass(p []byte) bool {
+	for len(p) > 0 {
 		c, changed := l.faults.condition(l.link, l.way)
 		switch {
 		case c.swallow:
 			return true
-		case c.by > 0 && !delayed:
-			delayed = true
-			if !l.delay(p, c.by) {
-				return false
-			}
-			continue
-		case c.hold && len(l.late)+len(p.data) <= mostLen:
-			l.late = append(l.late, p.data...)
+		case c.hold && len(l.late)+len(p) <= mostLen:
+			l.late = append(l.late, p...)
 			return true
 		case c.hold || c.stall:
-			if !l.stalled(c, changed) {
+			if !l.stalled(changed) {
 				return false
 			}
 			continue
 		case len(l.late) > 0: // what was held back comes first
-			p.data = append(l.late, p.data...)
+			p = append(l.late, p...)
 			l.late = nil
 		}
-		n, ok := l.pace(c, len(p.data))
+		n, ok := l.pace(c, len(p))
 		if !ok {
 			return false
 		}
-		if _, err := l.dst.Write(p.data[:n]); err != nil {
+		if _, err := l.dst.Write(p[:n]); err != nil {
 			c, _ = l.faults.condition(l.link, l.way)
 			return c.swallow
 		}
-		p.data = p.data[n:]
+		p = p[n:]
 	}
 	return true
 }
 
-// stalled waits for a change. What is held back on several connections is delayed
-// differently then, too.
-func (l *lane) stalled(c condition, changed <-chan struct{}) bool {
-	return l.wait(changed, 0) && (c.by == 0 || l.nth == 0 || l.wait(nil, time.Duration(l.nth)))
+// stalled waits for a change. Where there are delays, what was held back on several
+// connections arrives at different times then, too.
+func (l *lane) stalled(changed <-chan struct{}) bool {
+	if !l.wait(changed, 0) {
+		return false
+	}
+	if by := l.faults.delay(l.link, l.way); by > 0 {
+		return l.until(time.Now().Add(l.apart()))
+	}
+	return true
 }
 
-// delay waits until p has been on its way for that time, and for a nanosecond for
-// each connection before this one.
-func (l *lane) delay(p piece, by time.Duration) bool {
-	d := time.Until(p.came.Add(by + time.Duration(l.nth)))
+// due says when what comes now arrives.
+func (l *lane) due() time.Time {
+	by := l.faults.delay(l.link, l.way)
+	if by == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(by + l.apart())
+}
+
+// apart is what delays of this connection have more than those of the first one.
+func (l *lane) apart() time.Duration { return time.Duration(l.nth) }
+
+// until waits for a time.
+func (l *lane) until(t time.Time) bool {
+	d := time.Until(t)
 	return d <= 0 || l.wait(nil, d)
 }
 
@@ -159,35 +182,28 @@ func (l *lane) pace(c condition, n int) (int, bool) {
 		n = min(n, max(1, c.rate/20))
 		d = time.Duration(n) * time.Second / time.Duration(c.rate)
 	}
-	if c.slice {
-		n, d = 1, max(d, time.Microsecond)
+	if c.size > 0 {
+		n, d = min(n, c.size), max(d, time.Microsecond)
 	}
 	return n, d == 0 || l.wait(nil, d)
 }
 
 // leave tells dst how src has ended, once the faults let it through.
-func (l *lane) leave(p piece) {
-	delayed := false
+func (l *lane) leave(end error) {
 	for {
 		c, changed := l.faults.condition(l.link, l.way)
 		switch {
 		case c.swallow:
 			return
-		case c.by > 0 && !delayed:
-			delayed = true
-			if !l.delay(p, c.by) {
-				return
-			}
-			continue
 		case c.stall || c.hold:
-			if !l.stalled(c, changed) {
+			if !l.stalled(changed) {
 				return
 			}
 			continue
 		case len(l.late) > 0:
 			late := l.late
-			if l.late = nil; !l.pass(piece{data: late}) {
-				l.abort()
+			if l.late = nil; !l.pass(late) {
+				l.fail()
 				return
 			}
 			continue
@@ -197,9 +213,16 @@ func (l *lane) leave(p piece) {
 	l.faults.mu.Lock()
 	severed := l.severed
 	l.faults.mu.Unlock()
-	if errors.Is(p.end, io.EOF) || severed {
+	if errors.Is(end, io.EOF) || severed {
 		_ = l.dst.CloseWrite()
 	} else {
+		l.fail()
+	}
+}
+
+// fail resets both sides, when they have had time for what came before.
+func (l *lane) fail() {
+	if l.until(l.due()) {
 		l.abort()
 	}
 }

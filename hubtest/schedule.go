@@ -11,13 +11,13 @@ import (
 // Schedule is faults in the order in which they begin, for Faults.Run.
 //
 // Inside testing/synctest all of a run can be made from a seed, and comes out the
-// same each time, to the nanosecond: on a Network with a Delay that lasts as long as
-// the test, with clients that connect at different times, with client.Options.Seed
-// and hub.Options.Seed, and where the test itself does nothing at the very instant
-// of something else. Then only what happens at one instant on different connections
-// is in no order, and nothing comes of that. Without the Delay, goroutines decide
-// which of several messages is first. On a Proxy time is real, and no run is like
-// another: the faults are the same, what they hit is not.
+// same each time, to the nanosecond: on a Network with a Delay, and a Slice of fewer
+// bytes than a message has, that last as long as the test; with client.Options.Seed
+// and hub.Options.Seed; and where clients connect, and the test does what it does,
+// at different times. So at one instant one message arrives, on one connection, and
+// all that it makes goroutines do has ended before the next. Otherwise they decide
+// what is first. On a Proxy time is real, and no run is like another: the faults are
+// the same, what they hit is not.
 type Schedule []Fault
 
 // String returns the schedule one fault a line.

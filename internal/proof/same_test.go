@@ -10,10 +10,9 @@ import (
 // TestSameSeed runs schedules twice: the second time, each member hears the same
 // messages, gaps and changes of its connection in the same order and at the same
 // virtual times, to the nanosecond, and gets its answers at the same times. So a
-// schedule that fails fails again, whatever else the machine does. What the order
-// of goroutines decides, and nothing else, is what happens at one instant on
-// several connections; on each of them, something arrives at an instant of its own
-// (see hubtest.Delay).
+// schedule that fails fails again, whatever else the machine does. Answers at one
+// instant are compared without an order: each is waited for by a goroutine of its
+// own.
 func TestSameSeed(t *testing.T) {
 	seeds := uint64(20)
 	if race || testing.Short() {
@@ -33,27 +32,39 @@ func TestSameSeed(t *testing.T) {
 }
 
 // compare wants each member to have heard the same, in the same order and at the
-// same times.
+// same times. It tells of the first difference, from which the others follow.
 func (p *play) compare(before *play) {
 	p.Helper()
+	var first difference
 	for i, m := range p.members {
 		old := before.members[i]
 		slices.Sort(m.acks) // at one instant they have no order
 		slices.Sort(old.acks)
-		p.same(m.name, old.heard, m.heard)
-		p.same(m.name, old.acks, m.acks)
+		first.earlier(m.name, old.heard, m.heard)
+		first.earlier(m.name, old.acks, m.acks)
+	}
+	if first.at != "" {
+		p.Errorf("seed %d: another run: first\n%s\nand then\n%s", p.seed, first.before, first.now)
 	}
 }
 
-// same tells of the first difference.
-func (p *play) same(name string, before, now []string) {
-	p.Helper()
+// difference is where two runs part.
+type difference struct{ at, before, now string }
+
+// earlier takes the place of d if it is before it.
+func (d *difference) earlier(name string, before, now []string) {
 	n := 0
 	for n < len(before) && n < len(now) && before[n] == now[n] {
 		n++
 	}
-	if n < len(before) || n < len(now) {
-		p.Errorf("seed %d: another run for %s: first\n%s\nand then\n%s", p.seed, name,
-			strings.Join(before[max(0, n-3):min(n+3, len(before))], "\n"), strings.Join(now[max(0, n-3):min(n+3, len(now))], "\n"))
+	rest := append(slices.Clone(before[n:min(n+1, len(before))]), now[n:min(n+1, len(now))]...)
+	if len(rest) == 0 {
+		return
+	}
+	if at := slices.Min(rest); d.at == "" || at < d.at {
+		excerpt := func(all []string) string {
+			return name + ": " + strings.Join(all[max(0, n-3):min(n+3, len(all))], "\n\t")
+		}
+		*d = difference{at, excerpt(before), excerpt(now)}
 	}
 }

@@ -92,6 +92,7 @@ func (p *play) restart(end func(*server)) {
 
 func (p *play) run() {
 	p.server.network.Do(hubtest.Fault{Kind: hubtest.Delay, By: max(1, p.latency)})
+	p.server.network.Do(hubtest.Fault{Kind: hubtest.Slice, Size: 64}) // less than a message
 	for i := range members {
 		m := &member{play: p, nth: i, name: fmt.Sprintf("m%02d", i), rnd: rand.New(rand.NewPCG(p.seed, uint64(100+i)))}
 		p.members = append(p.members, m)
