@@ -22,7 +22,7 @@ var floors = [][]string{
 	{"transport", "room"},
 	{"hub"},
 	{"middleware", "hubtest"},
-	{"examples/*"},
+	{"examples/*", "internal/judge"},
 	{"internal/arch", "internal/e2e", "internal/proof", "docs"}, // tests only
 }
 

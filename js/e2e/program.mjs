@@ -15,10 +15,10 @@ const ANNOUNCED_WITHIN = 10_000;
 const BUILT_WITHIN = 300_000; // a cold module and build cache
 
 /** Returns {binary, remove()}. */
-export async function build(example) {
+export async function build(name, from = 'examples') {
   const folder = await mkdtemp(path.join(tmpdir(), 'hubbub-e2e-'));
   const binary = path.join(folder, process.platform === 'win32' ? 'program.exe' : 'program');
-  const command = ['build', '-o', binary, `./examples/${example}`];
+  const command = ['build', '-o', binary, `./${from}/${name}`];
   await promisify(execFile)('go', command, { cwd: ROOT, timeout: BUILT_WITHIN });
   return { binary, remove: () => rm(folder, { recursive: true, force: true }) };
 }
