@@ -2,6 +2,7 @@ package proof_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -21,13 +22,19 @@ const (
 	groups  = 8 // of schedules, that run at the same time
 )
 
+var only = flag.Uint64("seed", 0, "run the schedule of this seed alone")
+
 // TestSchedules lets 20 clients talk in a room with history while their
 // connections and the server fail, 1,000 times in different ways, each made from
 // its seed. Every message is acknowledged; who is told of no gap sees each one
 // exactly once, and all see them in one order. A server that loses its history
 // tells everybody of a gap, one that keeps it nobody. A seed that fails fails
-// again: see TestSameSeed.
+// again, alone too, with -seed: see TestSameSeed.
 func TestSchedules(t *testing.T) {
+	if *only > 0 {
+		synctest.Test(t, func(t *testing.T) { newPlay(t, *only).run() })
+		return
+	}
 	seeds := uint64(1000)
 	switch {
 	case testing.Short():
