@@ -16,7 +16,7 @@ import (
 func TestSameSeed(t *testing.T) {
 	seeds := uint64(20)
 	if race || testing.Short() {
-		seeds = 4
+		seeds = 6
 	}
 	for seed := uint64(1); seed <= seeds && !t.Failed(); seed++ {
 		var runs [2]*play
