@@ -18,6 +18,8 @@ export abstract class Channel {
   /** An error that no promise can tell. */
   abstract _fail(error: unknown): void;
   readonly name?: string;
+  /** What is addressed to it has to wait. */
+  abstract readonly _joining?: unknown;
 
   on(type: string, fn: (value: never) => unknown): Off {
     const listener: Listener = (value) => fn(value); // each its own, also where fn is the same
@@ -37,7 +39,7 @@ export abstract class Channel {
   async send(type: string, content?: unknown, { volatile, ttl, at, id = uuid() }: SendOptions = {}): Promise<Receipt> {
     const { _link, _options } = this._hub;
     if (volatile) {
-      if (!_link._isUp || _link._socket!.bufferedAmount! > CONGESTED) return { status: 'dropped' };
+      if (!_link._isUp || this._joining || _link._socket!.bufferedAmount! > CONGESTED) return { status: 'dropped' };
       const frame = this._frame(type, content, undefined, at);
       if (sizeOf(frame) > _link._limit) throw new HubbubError('too_large');
       _link._send(frame);
@@ -84,6 +86,7 @@ export abstract class Channel {
     const end = () => signal?.removeEventListener('abort', abort);
     _outgoing._request(id, frame, {
       ...request,
+      _place: this,
       _done: (ack) => { end(); request._done(ack); },
       _fail: (error) => { end(); request._fail(error); },
     });

@@ -13,6 +13,7 @@ type Answer = (message: never) => unknown;
 /** Brings the parts together: link, what goes out, rooms, answers. */
 export class HubImpl extends Channel {
   readonly _hub = this;
+  declare readonly _joining?: undefined;
   readonly _options: Settings;
   readonly _link: Link;
   readonly _outgoing: Outgoing;

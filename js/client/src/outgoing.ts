@@ -1,3 +1,4 @@
+import type { Channel } from './channel.js';
 import { HubbubError } from './errors.js';
 import type { Link } from './link.js';
 import { later, type Settings } from './options.js';
@@ -13,6 +14,8 @@ export const enum Policy { Repeat, Once, Now, Stream }
 export interface Request {
   _policy: Policy;
   _within: number;
+  /** What it is addressed to; while that is being joined it waits. */
+  _place?: Channel;
   /** Where the room is to be. */
   _since?: string;
   /** Called within the arrival of the answer, not later: the next message may depend on it. */
@@ -25,7 +28,8 @@ export interface Request {
 interface Item extends Request {
   _frame: Frame;
   _size: number;
-  _sent: boolean;
+  _sent?: boolean; // on some connection
+  _written?: boolean; // on this one
   _timer: ReturnType<typeof setTimeout>;
 }
 
@@ -54,16 +58,15 @@ export class Outgoing {
       if (state == 'closed' || request._policy == Policy.Now) return request._fail(new HubbubError('closed'));
       if (this.messages >= queueMessages || this.bytes + _size > queueBytes) return request._fail(new HubbubError('overflow'));
     }
-    const item = {
+    const item: Item = {
       ...request,
       _frame: frame,
       _size,
-      _sent: false,
       _timer: later(request._within, () => this._late(id, item)),
     };
     this._items.set(id, item);
     this.bytes += _size;
-    if (_isUp) this._write(id, item);
+    this._write(id, item);
   }
 
   private _late(id: string, { _sent, _policy }: Item): void {
@@ -71,19 +74,25 @@ export class Outgoing {
     else if (_policy != Policy.Stream) this._fail(id, _policy == Policy.Repeat ? 'unknown' : 'timeout');
   }
 
+  /** Writes what is not on this connection yet, unless it has to wait. */
   private _write(id: string, item: Item): void {
+    if (!this._link._isUp || item._written || item._place?._joining) return;
     // The server would close the connection over it.
     if (item._size > this._link._limit) return this._fail(id, 'too_large');
-    item._sent = true;
+    item._sent = item._written = true;
     this._link._send(item._frame);
   }
 
-  /** The connection is here: everything goes out in its order. */
   _up(): void {
     this._doubts.clear();
     this._doubt();
     this._gap = false;
-    for (const [id, item] of this._items) if (!item._sent || item._policy == Policy.Repeat) this._write(id, item);
+    this._flush();
+  }
+
+  /** All that may go out does, in its order. */
+  _flush(): void {
+    for (const [id, item] of this._items) this._write(id, item);
   }
 
   /** What was asked before a gap, or on an earlier connection, may be answered at any time. */
@@ -106,12 +115,17 @@ export class Outgoing {
 
   /** The connection is gone, and with it the answers to what is not repeated. */
   _down(): void {
-    for (const [id, item] of this._items) if (item._sent && item._policy != Policy.Repeat) this._fail(id, 'unknown');
+    for (const [id, item] of this._items) {
+      item._written = false;
+      if (item._sent && item._policy != Policy.Repeat) this._fail(id, 'unknown');
+    }
   }
 
-  /** No connection will come. */
-  _over(): void {
-    for (const [id, item] of this._items) this._fail(id, item._sent ? 'unknown' : 'closed');
+  /** No connection will come, or what waits for that place waits in vain. */
+  _over(place?: Channel): void {
+    for (const [id, item] of this._items) {
+      if (!place || item._place == place && !item._written) this._fail(id, item._sent ? 'unknown' : 'closed');
+    }
   }
 
   _settle(id: string): Item | undefined {

@@ -34,6 +34,10 @@ export class RoomImpl extends Channel {
     super();
   }
 
+  get _joining(): unknown {
+    return this._promise && !this.joined;
+  }
+
   join(content?: unknown): Promise<Joined> {
     if (this._promise) return this._promise;
     const promise = new Promise<Joined>((_resolve, _reject) => { this._waiting = { _resolve, _reject }; });
@@ -93,6 +97,7 @@ export class RoomImpl extends Channel {
       this._restart(cursor);
     }
     this.joined = this._again = true;
+    this._hub._outgoing._flush(); // before whatever a listener sends
     this.presence._reset(presence, members);
     const joined = gap ? { ...answer, gap } : answer;
     this._waiting?._resolve(joined);
@@ -127,6 +132,7 @@ export class RoomImpl extends Channel {
   private _forget(error?: unknown): void {
     const wasHere = this._again;
     this._join++;
+    this._hub._outgoing._over(this);
     this._promise = undefined;
     this._waiting?._reject(error);
     this._waiting = undefined;
