@@ -12,7 +12,8 @@ const KB = 1024;
 const GATES = [
   ['@hubbub/client', 5 * KB, ['client/dist/client.js']],
   ['@hubbub/client, script', 5 * KB, ['client/dist/client.iife.js']],
-  ['@hubbub/client with /outbox', 6.5 * KB, ['client/dist/client.js', 'client/dist/outbox.js']],
+  // Trying again what the server puts off is what the last 0.25 KB are for.
+  ['@hubbub/client with /outbox', 6.75 * KB, ['client/dist/client.js', 'client/dist/outbox.js']],
   ['@hubbub/client with @hubbub/react', 6 * KB, ['client/dist/client.js', 'react/dist/index.js']],
 ];
 

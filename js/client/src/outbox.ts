@@ -4,8 +4,12 @@ import { uuid } from './uuid.js';
 const DAY = 86_400_000;
 const STORE = 'messages';
 const LONGEST_TIMER = 2 ** 31 - 1;
-/** Not decided by the server: worth another try after a reload. */
-const UNDECIDED = ['closed', 'unknown', 'overflow'];
+/** Not decided: worth another try by this page, later. */
+const PASSING = ['overflow', 'rate_limited', 'unavailable', 'timeout'];
+/** The same after a reload: the hub is closed, the room not joined, nobody logged in. */
+const UNDECIDED = ['closed', 'unknown', 'not_member', 'unauthenticated'];
+const AGAIN_AFTER = 1_000; // at first; doubles each time
+const LONGEST_WAIT = 60_000;
 
 export interface OutboxOptions {
   /** Name of the database. Default `hubbub-outbox`. */
@@ -33,7 +37,11 @@ export interface StoredMessage {
 }
 
 export interface Outbox<A = object> {
-  /** Stores the message, then sends it. After a rejection with `closed` or `unknown` it is still stored. */
+  /**
+   * Stores the message, then sends it, also several times where the server says
+   * `rate_limited`, `unavailable` or `timeout`. After a rejection with `closed`,
+   * `unknown`, `not_member` or `unauthenticated` it is still stored.
+   */
   send<K extends keyof Sends<A> & string>(place: Hub<A> | Room<A>, type: K, content?: Sends<A>[K]): Promise<Receipt>;
   /** How many messages of this page are stored. */
   size(): Promise<number>;
@@ -66,7 +74,7 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
   };
   const knowing = know().catch(() => {}); // closed meanwhile
 
-  const deliver = async (message: StoredMessage): Promise<Receipt> => {
+  const deliver = async (message: StoredMessage, wait = AGAIN_AFTER): Promise<Receipt> => {
     const { id, room, type, content, until } = message;
     const place = room === undefined ? sender : sender.room(room);
     if (!known) await within(sender, until, knowing);
@@ -76,9 +84,17 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
       await store.remove(id);
       return receipt;
     } catch (error) {
-      const code = error instanceof HubbubError ? error.code : '';
-      if (code === 'overflow') return nextConnection(sender).then(() => deliver(message));
-      if (!UNDECIDED.includes(code) || Date.now() >= until) await store.remove(id);
+      const { code, retryAfter = wait } = error as HubbubError;
+      if (code === 'overflow' && sender.state !== 'connected') { // so that the order stays
+        await nextConnection(sender);
+        return deliver(message);
+      }
+      const then = Date.now() + retryAfter;
+      if (PASSING.includes(code) && then < until) {
+        await within(sender, then, new Promise(() => {}));
+        return deliver(message, Math.min(wait * 2, LONGEST_WAIT));
+      }
+      if (Date.now() >= until || !UNDECIDED.includes(code)) await store.remove(id);
       throw error;
     }
   };

@@ -104,6 +104,46 @@ test('a message of a room waits until the room is joined', async () => {
   assert.deepEqual(socket.take().map(({ type, room }) => [type, room]), [['msg', 'r']]);
 });
 
+test('what the server puts off is tried again by the page, and stored until it is decided', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.now() });
+  const { hub, outbox, socket } = await page({ ttl: 60_000 });
+  socket.welcome();
+  const sent = outcome(outbox.send(hub, 'msg', 1));
+  await turns();
+  const ids = [];
+  for (const [code, retryAfter] of [['rate_limited', 300], ['unavailable'], ['timeout']]) {
+    const [frame] = socket.take();
+    ids.push(frame.id);
+    socket.error(frame, { code, retryAfter });
+    await turns();
+    assert.deepEqual([socket.take(), await outbox.size()], [[], 1]);
+    t.mock.timers.tick(retryAfter ?? 4000);
+    await turns();
+  }
+  const [last] = socket.take();
+  assert.deepEqual(ids, Array(3).fill(last.id));
+  socket.ack(last);
+  await turns();
+  assert.deepEqual([sent.now.value.status, await outbox.size()], ['acked', 0]);
+});
+
+test('what is for a room that the client is not in, or needs a login, is for the next page', async () => {
+  const first = await page();
+  first.socket.welcome();
+  const sends = ['not_member', 'unauthenticated'].map((code) => [code, outcome(first.outbox.send(first.hub.room('r'), 'msg', code))]);
+  await turns();
+  for (const frame of first.socket.take()) first.socket.error(frame, { code: frame.content });
+  await turns();
+  assert.deepEqual(sends.map(([code, { now }]) => now.code === code), [true, true]);
+  const second = await reload(first);
+  assert.equal(await second.outbox.size(), 2);
+  second.socket.welcome();
+  second.hub.room('r').join();
+  second.socket.ack(second.socket.take('join')[0], {});
+  await turns();
+  assert.deepEqual(second.socket.take('msg').map(({ content }) => content), ['not_member', 'unauthenticated']);
+});
+
 test('what the server refuses, or what is too old, is told and not kept', async () => {
   const first = await page();
   first.outbox.send(first.hub, 'msg', 'refused').catch(() => {});
