@@ -36,8 +36,8 @@ export abstract class Channel {
     return off;
   }
 
-  async send(type: string, content?: unknown, { volatile, ttl, at, id = uuid() }: SendOptions = {}): Promise<Receipt> {
-    const { _link, _options } = this._hub;
+  async send(type: string, content?: unknown, { volatile, ttl, at, id, again }: SendOptions & { again?: boolean } = {}): Promise<Receipt> {
+    const { _link, _options, _outgoing } = this._hub;
     if (volatile) {
       if (!_link._isUp || this._joining || _link._socket!.bufferedAmount! > CONGESTED) return { status: 'dropped' };
       const frame = this._frame(type, content, undefined, at);
@@ -45,15 +45,17 @@ export abstract class Channel {
       _link._send(frame);
       return { status: 'sent' };
     }
-    const frame = this._frame(type, content, id, at);
-    const { cursor } = await this._answer(id, frame, Policy.Repeat, ttl ?? _options.ttl, undefined, at);
+    const name = id ?? uuid();
+    const frame = this._frame(type, content, name, at);
+    const _sent = again || id != null && _outgoing._named(id);
+    const { cursor } = await this._answer(name, frame, { _policy: Policy.Repeat, _within: ttl ?? _options.ttl, _since: at, _sent });
     return { status: 'acked', cursor };
   }
 
   async call(type: string, content?: unknown, { timeout, signal }: CallOptions = {}): Promise<unknown> {
     const id = uuid();
     const frame = this._frame(type, content, id);
-    return (await this._answer(id, frame, Policy.Once, timeout ?? this._hub._options.timeout, signal)).content;
+    return (await this._answer(id, frame, { _policy: Policy.Once, _within: timeout ?? this._hub._options.timeout }, signal)).content;
   }
 
   stream(type: string, content?: unknown, { signal }: StreamOptions = {}): AsyncIterableIterator<unknown> {
@@ -74,8 +76,8 @@ export abstract class Channel {
     return encode({ type, room: this.name, id, since }, content);
   }
 
-  private _answer(id: string, frame: Frame, _policy: Policy, _within: number, signal?: AbortSignal, _since?: string): Promise<Envelope> {
-    return new Promise((_done, _fail) => this._ask(id, frame, { _policy, _within, _since, _done, _fail }, signal));
+  private _answer(id: string, frame: Frame, request: Omit<Request, '_done' | '_fail'>, signal?: AbortSignal): Promise<Envelope> {
+    return new Promise((_done, _fail) => this._ask(id, frame, { ...request, _done, _fail }, signal));
   }
 
   private _ask(id: string, frame: Frame, request: Request, signal?: AbortSignal): void {
@@ -83,13 +85,7 @@ export abstract class Channel {
     const abort = () => _outgoing._cancel(id, signal!.reason);
     if (signal?.aborted) return request._fail(signal.reason);
     signal?.addEventListener('abort', abort);
-    const end = () => signal?.removeEventListener('abort', abort);
-    _outgoing._request(id, frame, {
-      ...request,
-      _place: this,
-      _done: (ack) => { end(); request._done(ack); },
-      _fail: (error) => { end(); request._fail(error); },
-    });
+    _outgoing._request(id, frame, { ...request, _place: this, _end: () => signal?.removeEventListener('abort', abort) });
   }
 
   messages(type: string): AsyncIterableIterator<Envelope> {

@@ -97,7 +97,7 @@ export class HubImpl extends Channel {
     if (type == 'ack') {
       item?._done(answer);
       if (place instanceof RoomImpl) {
-        if (this._outgoing._inOrder(id!, item, place._resume)) place._processed(cursor);
+        if (this._outgoing._inOrder(id!, item)) place._processed(cursor);
         // Published where the room is, it is the next one. Resuming does not skip it: it may come itself.
         else if (item?._since && item._since == place.cursor) place.cursor = cursor ?? place.cursor;
       }

@@ -12,7 +12,6 @@ const LONGEST_WAIT = 3_600_000; // a server's retryAfter is believed up to an ho
 const LATE = 1_000; // a timer that is later than this slept with the page
 
 // Some are told to the window, some to the document; capturing hears both.
-const CAPTURE = { capture: true };
 const EVENTS = ['online', 'offline', 'pageshow', 'visibilitychange', 'resume'];
 
 /** What the link tells, in this order: up before the state is announced, down too. */
@@ -58,7 +57,7 @@ export class Link {
   _open(): void {
     if (this.state != 'idle' && this.state != 'closed') return;
     this._losses = this._notBefore = 0;
-    for (const name of EVENTS) globalThis.addEventListener?.(name, this._onPage, CAPTURE);
+    for (const name of EVENTS) globalThis.addEventListener?.(name, this._onPage, true);
     const current = this._try;
     this.state = 'connecting';
     this._owner._changed();
@@ -66,7 +65,7 @@ export class Link {
   }
 
   _close(): void {
-    if (this.state != 'closed') this._end(1000, 'closed by the application');
+    if (this.state != 'closed') this._end(1000, 'closed here');
   }
 
   _send(frame: Frame): void {
@@ -102,7 +101,11 @@ export class Link {
     socket.onmessage = (event: { data: string | ArrayBuffer }) => socket == this._socket && this._receive(event.data);
     socket.onclose = (event: WhyClosed) => socket == this._socket && this._lost(event.code, event.reason);
     socket.onerror = () => {}; // the close that follows says the same
-    readRefusal(socket, (seconds) => { this._retryAfter = seconds * 1000; });
+    // The `ws` package shows a refusal; browsers keep it to themselves.
+    (socket as Partial<NodeSocket>).on?.('unexpected-response', (_, { headers }) => {
+      this._retryAfter = +headers['retry-after']! * 1000 || 0;
+      socket.close(); // listening means that ending it is ours
+    });
   }
 
   private _receive(data: string | ArrayBuffer): void {
@@ -180,7 +183,7 @@ export class Link {
 
   private _end(code: number, reason: string): void {
     this._drop(code, reason);
-    for (const name of EVENTS) globalThis.removeEventListener?.(name, this._onPage, CAPTURE);
+    for (const name of EVENTS) globalThis.removeEventListener?.(name, this._onPage, true);
     clearTimeout(this._timer);
     this._waiting = false;
     this.state = 'closed';
@@ -204,14 +207,4 @@ export class Link {
 
 interface NodeSocket {
   on(event: string, fn: (request: unknown, response: { headers: Record<string, string> }) => void): void;
-  close(): void;
-}
-
-/** The `ws` package shows a refusal; browsers keep it to themselves. */
-function readRefusal(socket: object, retryAfter: (seconds: number) => void): void {
-  const { on } = socket as Partial<NodeSocket>;
-  on?.call(socket, 'unexpected-response', (_, { headers }) => {
-    retryAfter(+headers['retry-after']! || 0);
-    (socket as NodeSocket).close(); // listening means that ending it is ours
-  });
 }

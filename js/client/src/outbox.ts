@@ -74,25 +74,25 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
   };
   const knowing = know().catch(() => {}); // closed meanwhile
 
-  const deliver = async (message: StoredMessage, wait = AGAIN_AFTER): Promise<Receipt> => {
+  const deliver = async (message: StoredMessage, again = false, wait = AGAIN_AFTER): Promise<Receipt> => {
     const { id, room, type, content, until } = message;
     const place = room === undefined ? sender : sender.room(room);
     if (!known) await within(sender, until, knowing);
     try {
       if (foreign(message)) throw new HubbubError('unknown', 'sent by another user');
-      const receipt = await place.send(type, content, { id, ttl: Math.max(until - Date.now(), 0) });
+      const receipt = await place.send(type, content, { id, again, ttl: Math.max(until - Date.now(), 0) });
       await store.remove(id);
       return receipt;
     } catch (error) {
       const { code, retryAfter = wait } = error as HubbubError;
       if (code === 'overflow' && sender.state !== 'connected') { // so that the order stays
         await nextConnection(sender);
-        return deliver(message);
+        return deliver(message, again);
       }
       const then = Date.now() + retryAfter;
       if (PASSING.includes(code) && then < until) {
         await within(sender, then, new Promise(() => {}));
-        return deliver(message, Math.min(wait * 2, LONGEST_WAIT));
+        return deliver(message, true, Math.min(wait * 2, LONGEST_WAIT));
       }
       if (Date.now() >= until || !UNDECIDED.includes(code)) await store.remove(id);
       throw error;
@@ -106,7 +106,7 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
         if (!gone.has(message.owner)) gone.set(message.owner, await lock(message.owner));
         if (!gone.get(message.owner) || !(await store.adopt(message, { ...sign(message), owner }))) continue;
       }
-      const send = () => void deliver(message).catch((error) => onError(error, message));
+      const send = () => void deliver(message, !!message.session).catch((error) => onError(error, message));
       if (message.room === undefined) send();
       else whenJoined(sender.room(message.room), send);
     }
@@ -146,7 +146,7 @@ interface Sender {
   session?: string;
   room(name: string): Sender;
   on(event: 'state', fn: () => void): () => void;
-  send(type: string, content: unknown, options: { id: string; ttl: number }): Promise<Receipt>;
+  send(type: string, content: unknown, options: { id: string; again: boolean; ttl: number }): Promise<Receipt>;
   once(event: 'welcome' | 'join', fn: () => void): void;
 }
 

@@ -21,15 +21,20 @@ export interface Request {
   /** Called within the arrival of the answer, not later: the next message may depend on it. */
   _done(ack: Envelope): void;
   _fail(error: unknown): void;
+  /** Called before either. */
+  _end?(): void;
   /** An item of a stream. */
   _next?(content: unknown): void;
+  /** It went out before, perhaps in vain. */
+  _sent?: boolean;
 }
+
+const NAMES = 10_000; // ids of the application's own that are remembered
 
 interface Item extends Request {
   _frame: Frame;
   _size: number;
-  _sent?: boolean; // on some connection
-  _written?: boolean; // on this one
+  _written?: boolean; // on this connection
   _timer: ReturnType<typeof setTimeout>;
 }
 
@@ -39,8 +44,9 @@ interface Item extends Request {
  */
 export class Outgoing {
   private readonly _items = new Map<string, Item>();
-  /** Ids that this connection may answer out of order, with the position of the room at the first ack, if there was one. */
-  private readonly _doubts = new Map<string, string | 0>();
+  /** Ids that this connection may answer out of order. */
+  private readonly _doubts = new Set<string>();
+  private readonly _names = new Set<string>();
   private _gap?: boolean; // on this connection
   bytes = 0;
 
@@ -54,19 +60,19 @@ export class Outgoing {
     const _size = sizeOf(frame);
     const { queueMessages, queueBytes } = this._options;
     const { _isUp, state } = this._link;
-    if (!_isUp) {
-      if (state == 'closed' || request._policy == Policy.Now) return request._fail(new HubbubError('closed'));
-      if (this.messages >= queueMessages || this.bytes + _size > queueBytes) return request._fail(new HubbubError('overflow'));
-    }
+    const over = !_isUp && (state == 'closed' || request._policy == Policy.Now);
+    const full = !_isUp && (this.messages >= queueMessages || this.bytes + _size > queueBytes);
     const item: Item = {
       ...request,
       _frame: frame,
       _size,
       _timer: later(request._within, () => this._late(id, item)),
     };
+    this._fail(id, 'unknown'); // an earlier one of the application's, whose place this one takes
     this._items.set(id, item);
     this.bytes += _size;
-    this._write(id, item);
+    if (over || full) this._fail(id, over ? 'closed' : 'overflow');
+    else this._write(id, item);
   }
 
   private _late(id: string, { _sent, _policy }: Item): void {
@@ -77,6 +83,7 @@ export class Outgoing {
   /** Writes what is not on this connection yet, unless it has to wait. */
   private _write(id: string, item: Item): void {
     if (!this._link._isUp || item._written || item._place?._joining) return;
+    if (item._sent) this._doubts.add(id);
     // The server would close the connection over it.
     if (item._size > this._link._limit) return this._fail(id, 'too_large');
     item._sent = item._written = true;
@@ -85,7 +92,6 @@ export class Outgoing {
 
   _up(): void {
     this._doubts.clear();
-    this._doubt();
     this._gap = false;
     this._flush();
   }
@@ -95,22 +101,25 @@ export class Outgoing {
     for (const [id, item] of this._items) this._write(id, item);
   }
 
-  /** What was asked before a gap, or on an earlier connection, may be answered at any time. */
+  /** What was asked before a gap may be answered at any time. */
   _doubt(): void {
     this._gap = true;
-    for (const [id, item] of this._items) if (item._sent) this._doubts.set(id, 0);
+    for (const [id, item] of this._items) if (item._sent) this._doubts.add(id);
+  }
+
+  /** Whether the application may have sent that id before. Where there are too many to know, it may. */
+  _named(id: string): boolean {
+    const { _names } = this;
+    return _names.has(id) || _names.size >= NAMES || !_names.add(id);
   }
 
   /**
    * Whether an ack came where its message is in the order of the room. A repeated
    * message is answered at once, before or long after it comes back as a missed one,
-   * and both look the same; only with nothing between the two is the place clear.
+   * and both look the same.
    */
-  _inOrder(id: string, known: unknown, position?: string): unknown {
-    const first = this._doubts.get(id);
-    if (first == null) return known || !this._gap;
-    this._doubts.set(id, position || 0);
-    return first == position;
+  _inOrder(id: string, known: unknown): unknown {
+    return !this._doubts.has(id) && (known || !this._gap);
   }
 
   /** The connection is gone, and with it the answers to what is not repeated. */
@@ -132,6 +141,7 @@ export class Outgoing {
     const item = this._items.get(id);
     if (item) {
       clearTimeout(item._timer);
+      item._end?.();
       this._items.delete(id);
       this.bytes -= item._size;
     }

@@ -18,6 +18,12 @@ interface Waiting {
   _reject(error: unknown): void;
 }
 
+/** The content of the ack of a join. */
+interface Answer extends Joined {
+  reason?: string;
+  gap?: Gap;
+}
+
 export class RoomImpl extends Channel {
   readonly presence = new PresenceList(this);
   joined = false;
@@ -74,7 +80,7 @@ export class RoomImpl extends Channel {
     if (!this._promise || !this._hub._link._isUp) return;
     const current = ++this._join;
     this._request('join', this._content, {
-      _done: (ack) => { if (current == this._join) this._entered((ack.content ?? {}) as Joined & { reason?: string }); },
+      _done: (ack) => { if (current == this._join) this._entered((ack.content ?? {}) as Answer); },
       _fail: (error) => { if (current == this._join) this._refused(error as HubbubError, current); },
     });
   }
@@ -88,22 +94,20 @@ export class RoomImpl extends Channel {
     this._endInboxes();
   }
 
-  private _entered(answer: Joined & { reason?: string }): void {
+  private _entered(answer: Answer): void {
     const { recovered, reason, cursor, presence, members } = answer;
-    let gap: Gap | undefined;
     // What was recovered follows; until it is processed the old cursor holds.
     if (!recovered) {
-      if (this._again) gap = { missed: recovered == false ? 'certain' : 'possible', reason, cursor };
+      if (this._again) answer.gap = { missed: recovered == false ? 'certain' : 'possible', reason, cursor };
       this._restart(cursor);
     }
     this.joined = this._again = true;
     this._hub._outgoing._flush(); // before whatever a listener sends
     this.presence._reset(presence, members);
-    const joined = gap ? { ...answer, gap } : answer;
-    this._waiting?._resolve(joined);
+    this._waiting?._resolve(answer);
     this._waiting = undefined;
-    this._emit('join', joined);
-    if (gap) this._emit('gap', gap);
+    this._emit('join', answer);
+    if (answer.gap) this._emit('gap', answer.gap);
   }
 
   private _refused(error: HubbubError, current: number): void {

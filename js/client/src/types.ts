@@ -117,12 +117,15 @@ export interface SendOptions {
   volatile?: boolean;
   /** How long to try, in ms. Default: `ttl` of the connection. */
   ttl?: number;
-  /** A message id of your own, so that a later send is known as the same message. */
+  /**
+   * A message id of your own, so that a later send is known as the same message. Where
+   * an earlier one has no answer yet, that rejects with `unknown`, as there is one answer.
+   */
   id?: string;
   /**
    * Publish only if the room is still at this cursor; otherwise `send` rejects with
-   * `conflict`. After a message without `at` that was repeated over a reconnect
-   * `room.cursor` may stay behind until the next message comes; the cursor of its
+   * `conflict`. After a message without `at` that was sent again, over a reconnect
+   * or by you, `room.cursor` may stay behind until the next message comes; the cursor of its
    * receipt does not.
    */
   at?: string;

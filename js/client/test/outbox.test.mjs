@@ -237,6 +237,31 @@ describe('the session', () => {
     assert.equal(sent.now, undefined);
   });
 
+  test('is continued, and the answer to what an earlier page has sent leads the room nowhere', async (t) => {
+    webLocks(t);
+    const enter = ({ hub, socket }) => {
+      hub.room('r').join();
+      socket.ack(socket.take('join')[0], { cursor: 'c5' });
+      return hub.room('r');
+    };
+    let one = await page();
+    one.socket.welcome({ session: SECRET });
+    const room = enter(one);
+    const sent = outcome(one.outbox.send(room, 'msg', 1));
+    one.outbox.send(room, 'msg', 2).catch(() => {});
+    await turns();
+    const frames = one.socket.take('msg');
+    one.socket.ack(frames[0], undefined, { cursor: 'c6' });
+    await turns();
+    assert.deepEqual([sent.now.value.cursor, room.cursor], ['c6', 'c6']);
+    one = await reload(one);
+    one.socket.welcome();
+    const later = enter(one);
+    await turns();
+    one.socket.ack(one.socket.take('msg')[0], undefined, { cursor: 'c1' });
+    assert.equal(later.cursor, 'c5');
+  });
+
   test('of a page that is alive, or that has sent nothing, is not taken', async (t) => {
     webLocks(t);
     const alive = await sending(SECRET);

@@ -502,6 +502,40 @@ describe('own messages in a room with history', () => {
     assert.equal(room.cursor, 'c1');
   });
 
+  test('the answer to a message that the application sends again does not lead back', async () => {
+    const socket = enter();
+    const sent = [outcome(room.send('msg', 'order', { id: 'order-17' }))];
+    socket.ack(socket.take('msg')[0], undefined, { cursor: 'c1' });
+    assert.equal(room.cursor, 'c1');
+    for (let i = 2; i < 302; i++) msg(socket, `${i}`, `c${i}`);
+    sent.push(outcome(room.send('msg', 'order', { id: 'order-17' })));
+    socket.ack(socket.take('msg')[0], undefined, { cursor: 'c1' });
+    await settle();
+    assert.deepEqual(sent.map(({ now }) => now.value.cursor), ['c1', 'c1']);
+    assert.equal(admit(again(), { recovered: true }).since, 'c301');
+  });
+
+  test('nor does it lead over what was missed, when the first one ended without an answer', async () => {
+    const socket = enter();
+    room.send('msg', 'mine', { id: 'mine-1', ttl: 100 }).catch(() => {});
+    pass(101);
+    const second = again();
+    room.send('msg', 'mine', { id: 'mine-1' }).catch(() => {});
+    admit(second, { recovered: true, cursor: 'c0' });
+    second.ack(second.take('msg')[0], undefined, { cursor: 'c9' });
+    assert.equal(room.cursor, 'c0');
+    assert.equal(admit(again(), { recovered: true }).since, 'c0');
+    assert.equal(socket.readyState, 3);
+  });
+
+  test('nor where the two of them have but one answer: the first one is told', async () => {
+    const socket = enter();
+    const sent = [1, 2].map(() => outcome(room.send('msg', 'mine', { id: 'mine-1' })));
+    for (const frame of socket.take('msg')) socket.ack(frame, undefined, { cursor: 'c1' });
+    await settle();
+    assert.deepEqual([sent[0].now.code, sent[1].now.value.cursor, room.cursor], ['unknown', 'c1', 'c0']);
+  });
+
   test('a message that its sender gets, too, is delivered once, on either side of its ack', () => {
     const socket = enter();
     room.send('msg', 1).catch(() => {});
@@ -706,6 +740,9 @@ describe('what was missed', () => {
     second.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c1' }); // and the answer to the repetition
     await settle();
     assert.deepEqual(sent.now, { value: { status: 'acked', cursor: 'c1' } });
+    const third = again();
+    assert.equal(admit(third, { recovered: true }).since, 'c0'); // one of the two had overtaken what was missed, perhaps
+    third.ack({ id, room: 'chat/1' }, undefined, { cursor: 'c1' });
     assert.equal(admit(again(), { recovered: true }).since, 'c1');
   });
 
