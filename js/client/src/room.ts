@@ -58,6 +58,10 @@ export class RoomImpl extends Channel {
     const tell = this._promise && this._hub._link._isUp;
     this._forget(new HubbubError('closed', 'left'));
     if (!tell) return Promise.resolve();
+    return this._quit();
+  }
+
+  private _quit(): Promise<void> {
     return new Promise((resolve, reject) => this._request('leave', undefined, {
       _done: () => resolve(),
       // A connection that ends leaves all its rooms.
@@ -111,21 +115,18 @@ export class RoomImpl extends Channel {
   }
 
   private _refused(error: HubbubError, current: number): void {
-    if (error.code == 'unknown') return; // the connection went: the next one joins
+    const { code, field, retryAfter = AGAIN_AFTER * (1 + Math.random()) } = error;
+    if (code == 'unknown') return; // the connection went: the next one joins
+    // It may have been heard, or be so yet: leaving makes the next answer say what was
+    // missed, and not that we are there already.
+    if (code == 'timeout') this._quit().catch(() => {});
     if (this._waiting) return this._forget(error);
-    if (error.field == 'since' && this.cursor) { // not of this server: begin anew, which tells a gap
+    if (field == 'since' && this.cursor) { // not of this server: begin anew, which tells a gap
       this._restart();
       return this._up();
     }
-    if (PASSING.includes(error.code)) {
-      const wait = error.retryAfter ?? AGAIN_AFTER * (1 + Math.random());
-      later(wait, () => {
-        if (current != this._join || !this._hub._link._isUp) return;
-        // The join may have been heard, or be so yet: leaving makes the next answer say
-        // what was missed, and not that we are there already.
-        this._hub._link._send(this._frame('leave', undefined, uuid()));
-        this._up();
-      });
+    if (PASSING.includes(code)) {
+      later(retryAfter, () => { if (current == this._join) this._up(); });
       return;
     }
     this._forget();
