@@ -205,6 +205,23 @@ func TestHubKicks(t *testing.T) {
 	}
 }
 
+func TestHubPutsIn(t *testing.T) {
+	h := chatHub(t, &hub.Options{Identify: byQuery})
+	s := listen(t, h, "")
+	c := connect(t, s, client.Options{Header: as("ana")})
+	heard := make(chan string, 1)
+	client.On(c.Room("chat/secret"), say, func(m client.Message[text]) { heard <- m.Content.Body })
+	if err := h.User("ana").Join(t.Context(), "chat/secret", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Room("chat/secret").Broadcast(t.Context(), say.New(text{"hello"})); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, heard); got != "hello" {
+		t.Error(got)
+	}
+}
+
 // TestRestart, T5: the server goes and another one comes: everybody is back with
 // exactly one connection, in the rooms, and what was sent meanwhile arrives.
 func TestRestart(t *testing.T) {

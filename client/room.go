@@ -56,6 +56,7 @@ type membership struct {
 	joined  bool
 	been    bool // joined before, by the same call of Join
 	epoch   int  // counts the calls of Join, so that nothing outlives its membership
+	leaving int  // leaves that the server has not answered
 	attempt int  // counts joins on the wire, so that a late answer finds itself outdated
 	order   int  // among the rooms, by the first call of Join
 	content message.Raw
@@ -74,6 +75,18 @@ type waiter struct {
 
 // joining reports whether messages to the room have to wait.
 func (m *membership) joining() bool { return m.wanted && !m.joined }
+
+// uninvited is the epoch of what comes from a room into which the server has put a
+// client that did not ask for it.
+const uninvited = -1
+
+// over reports whether what came in that epoch is not to be handled any more.
+func (m *membership) over(epoch int) bool { return epoch != uninvited && epoch != m.epoch }
+
+// counts reports whether what came in that epoch moves the position.
+func (m *membership) counts(epoch int) bool {
+	return epoch == m.epoch || epoch == uninvited && !m.wanted
+}
 
 // Name is the name of the room.
 func (r *Room) Name() string { return r.name }
@@ -120,7 +133,7 @@ func add[T any](r *Room, to *[]func(T), fn func(T)) {
 // call runs the handlers in fns, unless the room was left meanwhile.
 func call[T any](r *Room, epoch int, fns *[]func(T), v T) {
 	r.client.mu.Lock()
-	all, left := *fns, r.member.epoch != epoch
+	all, left := *fns, r.member.over(epoch)
 	r.client.mu.Unlock()
 	if left {
 		return
@@ -338,7 +351,7 @@ func (r *Room) entered(a *joinAnswer) func() {
 // gap tells of a hole; the room continues behind it.
 func (r *Room) gap(epoch int, gap Gap) {
 	r.client.mu.Lock()
-	if r.member.epoch == epoch {
+	if r.member.counts(epoch) {
 		r.position.restart(gap.Cursor)
 	}
 	r.client.mu.Unlock()
@@ -420,7 +433,7 @@ func (r *Room) down() {
 // Leave ends the membership at once: no handler of the room is called any more,
 // and a Join that waits ends with ErrClosed. Then it waits for the server; without
 // a deadline in ctx for Options.Timeout. Messages to the room that were sent
-// before Leave go before it. Leaving a room that is not joined does nothing.
+// before Leave go before it; without a connection they end with ErrClosed. Leaving a room that is not joined does nothing.
 func (r *Room) Leave(ctx context.Context) error {
 	c := r.client
 	ctx, cancel := bounded(ctx, c.opts.Timeout)
@@ -434,7 +447,14 @@ func (r *Room) Leave(ctx context.Context) error {
 	r.member.epoch++
 	r.forget(fmt.Errorf("%w: the room %q was left", ErrClosed, r.name))
 	if c.socket == nil { // a connection that ends leaves all its rooms
+		ends := c.out.each(func(q *request) error {
+			if q.room != r {
+				return nil
+			}
+			return q.never(ErrClosed, fmt.Errorf("%w: the room %q was left", ErrClosed, r.name))
+		})
 		c.mu.Unlock()
+		ends.tell()
 		return nil
 	}
 	c.out.add(r.farewell(func(_ message.Envelope, err error) { result <- err }))
@@ -451,9 +471,18 @@ func (r *Room) Leave(ctx context.Context) error {
 	}
 }
 
-// farewell is a leave.
+// farewell is a leave. Client.mu is held.
 func (r *Room) farewell(answer func(message.Envelope, error)) *request {
-	q := &request{id: newID(), policy: now, answer: answer}
+	r.member.leaving++
+	q := &request{id: newID(), policy: now}
+	q.answer = func(e message.Envelope, err error) {
+		r.client.mu.Lock()
+		r.member.leaving--
+		r.client.mu.Unlock()
+		if answer != nil {
+			answer(e, err)
+		}
+	}
 	q.frame, _ = r.client.encode(message.Envelope{Type: envelope.Leave, Room: r.name, ID: q.id})
 	return q
 }

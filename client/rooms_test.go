@@ -215,6 +215,22 @@ func TestLeave(t *testing.T) {
 		}
 		s.welcomed().again().quiet()
 	})
+	bubble(t, "without a connection what waits for the room is closed", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1}`)
+		p.cut()
+		synctest.Wait()
+		queued := send(r, "too late")
+		synctest.Wait()
+		if err := r.Leave(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if got := <-queued; !errors.Is(got.err, client.ErrClosed) {
+			t.Errorf("%v", got.err)
+		}
+		s.welcomed().again().quiet()
+	})
 	bubble(t, "and joined anew it has no past", func(t *testing.T) {
 		s, rec := newServer(t), &record{}
 		c, p := dial(t, s, client.Options{})
@@ -232,6 +248,67 @@ func TestLeave(t *testing.T) {
 		<-done
 		p.send(`{"type":"say","room":"chat/1","cursor":"c1","content":{"body":"one"}}`)
 		if got := rec.take(); !slices.Equal(got, []string{"one", "one"}) && !slices.Equal(got, []string{"one"}) {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// TestPutIn: the server puts the client into a room that it has not asked for.
+func TestPutIn(t *testing.T) {
+	listening := func(r *client.Room, rec *record) {
+		r.OnGap(func(g client.Gap) { rec.add("%+v", g) })
+		client.On(r, say, func(m client.Message[text]) { rec.add("%s", m.Content.Body) })
+	}
+	bubble(t, "handlers hear what comes, once; after a reconnect the server decides anew", func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		r := c.Room("chat/1")
+		listening(r, rec)
+		p.send(`{"type":"joined","room":"chat/1","from":"ben"}`)
+		for _, n := range []int{1, 1, 2} {
+			p.send(`{"type":"say","room":"chat/1","cursor":"c%d","content":{"body":"%d"}}`, n, n)
+		}
+		p.send(`{"type":"gap","room":"chat/1","content":{"cursor":"c7","reason":"window"}}`)
+		want := []string{"1", "2", "{Certain:true Reason:window Cursor:c7}"}
+		if got := rec.take(); !slices.Equal(got, want) || r.Joined() || r.Count() != 0 {
+			t.Errorf("%q, joined %t, %d members", got, r.Joined(), r.Count())
+		}
+		p.cut()
+		p = s.welcomed().again()
+		p.quiet()
+		p.send(`{"type":"say","room":"chat/1","cursor":"c8","content":{"body":"8"}}`)
+		if got := rec.take(); !slices.Equal(got, []string{"8"}) {
+			t.Errorf("%q", got)
+		}
+	})
+	bubble(t, "and joins it by itself", func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		r := c.Room("chat/1")
+		listening(r, rec)
+		p.send(`{"type":"say","room":"chat/1","cursor":"c1","content":{"body":"before"}}`)
+		synctest.Wait()
+		done := join(r, nil)
+		w := p.expect("join")
+		p.send(`{"type":"say","room":"chat/1","cursor":"c2","content":{"body":"too early"}}`)
+		p.ack(w, `{"members":2,"cursor":"c2"}`, "")
+		<-done
+		if got := rec.take(); !slices.Equal(got, []string{"before"}) || w.Since != nil || r.Cursor() != "c2" {
+			t.Errorf("%q, since %q, at %q", got, sinceOf(w), r.Cursor())
+		}
+	})
+	bubble(t, "nothing is heard until the server has answered a leave", func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1}`)
+		listening(r, rec)
+		left := later(func() error { return r.Leave(context.Background()) })
+		w := p.expect("leave")
+		p.send(`{"type":"say","room":"chat/1","content":{"body":"late"}}`)
+		p.ack(w, "", "")
+		<-left
+		p.send(`{"type":"say","room":"chat/1","content":{"body":"put in again"}}`)
+		if got := rec.take(); !slices.Equal(got, []string{"put in again"}) {
 			t.Errorf("%q", got)
 		}
 	})

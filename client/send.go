@@ -64,7 +64,8 @@ type Message[T any] struct {
 }
 
 // On calls fn for every message of the kind that comes from p, and returns the
-// function that ends this. Content that does not decode goes to Options.OnError
+// function that ends this. That of a room is called where the server has put the client
+// into the room without a Join, too. Content that does not decode goes to Options.OnError
 // instead. On panics for a type that belongs to the protocol.
 func On[T any](p Place, kind message.Kind[T], fn func(Message[T])) (off func()) {
 	typ, at := string(kind), p.at()
@@ -127,7 +128,7 @@ func (c *Client) deliver(e *message.Envelope) {
 func (r *Room) receive(epoch int, e *message.Envelope) {
 	c := r.client
 	c.mu.Lock()
-	all, skip := r.own.handlers[e.Type], r.member.epoch != epoch || r.position.known(e.Cursor)
+	all, skip := r.own.handlers[e.Type], r.member.over(epoch) || r.position.known(e.Cursor)
 	c.mu.Unlock()
 	if skip {
 		return
@@ -137,7 +138,7 @@ func (r *Room) receive(epoch int, e *message.Envelope) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r.member.epoch == epoch && e.Cursor != "" {
+	if r.member.counts(epoch) && e.Cursor != "" {
 		r.position.processed(e.Cursor)
 	}
 }

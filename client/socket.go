@@ -315,15 +315,19 @@ func (s *socket) receive(e *message.Envelope, size int) {
 	}
 }
 
-// room returns the room of e, if it is joined, and its membership. What comes
-// before the answer to the join is that of an earlier one, which was not waited
-// for, and comes again.
+// room returns the room of e, and its membership; nil where what comes is not to be
+// heard. What comes before the answer to the join is that of an earlier one, which was
+// not waited for, and comes again.
 func (s *socket) room(e *message.Envelope) (*Room, int) {
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r := c.rooms[e.Room]; r != nil && r.member.joined {
+	switch r := c.rooms[e.Room]; {
+	case r == nil:
+	case r.member.joined:
 		return r, r.member.epoch
+	case !r.member.wanted && r.member.leaving == 0:
+		return r, uninvited
 	}
 	return nil, 0
 }
@@ -374,7 +378,7 @@ func (s *socket) message(e *message.Envelope, size int) {
 
 func (s *socket) presence(e *message.Envelope, size int) {
 	r, epoch := s.room(e)
-	if r == nil {
+	if r == nil || epoch == uninvited { // there is no list to begin with
 		return
 	}
 	s.client.mu.Lock()

@@ -38,24 +38,23 @@ export abstract class Channel {
 
   async send(type: string, content?: unknown, { volatile, ttl, at, id, again }: SendOptions & { again?: boolean } = {}): Promise<Receipt> {
     const { _link, _options, _outgoing } = this._hub;
+    const name = volatile ? undefined : id ?? uuid();
+    const frame = this._frame(type, content, name, at);
     if (volatile) {
       if (!_link._isUp || this._joining || _link._socket!.bufferedAmount! > CONGESTED) return { status: 'dropped' };
-      const frame = this._frame(type, content, undefined, at);
       if (sizeOf(frame) > _link._limit) throw new HubbubError('too_large');
       _link._send(frame);
       return { status: 'sent' };
     }
-    const name = id ?? uuid();
-    const frame = this._frame(type, content, name, at);
     const _sent = again || id != null && _outgoing._named(id);
-    const { cursor } = await this._answer(name, frame, { _policy: Policy.Repeat, _within: ttl ?? _options.ttl, _since: at, _sent });
+    const { cursor } = await this._answer(name!, frame, { _policy: Policy.Repeat, _within: ttl ?? _options.ttl, _since: at, _sent });
     return { status: 'acked', cursor };
   }
 
   async call(type: string, content?: unknown, { timeout, signal }: CallOptions = {}): Promise<unknown> {
     const id = uuid();
     const frame = this._frame(type, content, id);
-    return (await this._answer(id, frame, { _policy: Policy.Once, _within: timeout ?? this._hub._options.timeout }, signal)).content;
+    return (await this._answer(id, frame, { _policy: Policy.Once, _within: timeout }, signal)).content;
   }
 
   stream(type: string, content?: unknown, { signal }: StreamOptions = {}): AsyncIterableIterator<unknown> {
@@ -64,7 +63,6 @@ export abstract class Channel {
     const inbox = new Inbox(() => this._hub._outgoing._cancel(id));
     this._ask(id, frame, {
       _policy: Policy.Stream,
-      _within: this._hub._options.timeout,
       _next: (value) => inbox._push(value),
       _done: () => inbox._finish(),
       _fail: (error) => inbox._finish(error, signal?.aborted),

@@ -66,7 +66,7 @@ export class HubImpl extends Channel {
   }
 
   _down(): void {
-    for (const room of this._rooms.values()) room._down();
+    for (const room of this._rooms.values()) room.joined = false;
     this._outgoing._down();
   }
 

@@ -30,7 +30,7 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
   return(): Promise<IteratorResult<T>> {
     this._finish(undefined, true);
     this._error = undefined;
-    return Promise.resolve({ done: true, value: undefined });
+    return this.next(); // which finds nothing
   }
 
   _push(value: T): void {

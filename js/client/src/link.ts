@@ -46,7 +46,6 @@ export class Link {
   private _pinged?: boolean;
   private _due!: number;
   private _timer?: ReturnType<typeof setTimeout>;
-  private readonly _onPage = (event: { type: string }) => this._wake(event.type);
 
   constructor(private readonly _url: string, private readonly _options: Settings, private readonly _owner: LinkOwner) {}
 
@@ -57,7 +56,7 @@ export class Link {
   _open(): void {
     if (this.state != 'idle' && this.state != 'closed') return;
     this._losses = this._notBefore = 0;
-    for (const name of EVENTS) globalThis.addEventListener?.(name, this._onPage, true);
+    for (const name of EVENTS) globalThis.addEventListener?.(name, this._wake, true);
     const current = this._try;
     this.state = 'connecting';
     this._owner._changed();
@@ -154,10 +153,10 @@ export class Link {
   }
 
   /** The page woke up or the network changed: look now, timers may have slept. */
-  private _wake(event: string): void {
+  private readonly _wake = ({ type }: { type: string }): void => {
     if (this._isUp) this._ping();
-    else if (this._waiting && event != 'offline' && Date.now() >= this._notBefore) this._attempt();
-  }
+    else if (this._waiting && type != 'offline' && Date.now() >= this._notBefore) this._attempt();
+  };
 
   private _lost(code: number, reason: string): void {
     const { retries, stableAfter, token, retryMin, retryMax, jitter } = this._options;
@@ -183,7 +182,7 @@ export class Link {
 
   private _end(code: number, reason: string): void {
     this._drop(code, reason);
-    for (const name of EVENTS) globalThis.removeEventListener?.(name, this._onPage, true);
+    for (const name of EVENTS) globalThis.removeEventListener?.(name, this._wake, true);
     clearTimeout(this._timer);
     this._waiting = false;
     this.state = 'closed';

@@ -13,7 +13,8 @@ export const enum Policy { Repeat, Once, Now, Stream }
 
 export interface Request {
   _policy: Policy;
-  _within: number;
+  /** In ms. Default Options.timeout. */
+  _within?: number;
   /** What it is addressed to; while that is being joined it waits. */
   _place?: Channel;
   /** Where the room is to be. */
@@ -58,7 +59,7 @@ export class Outgoing {
 
   _request(id: string, frame: Frame, request: Request): void {
     const _size = sizeOf(frame);
-    const { queueMessages, queueBytes } = this._options;
+    const { queueMessages, queueBytes, timeout } = this._options;
     const { _isUp, state } = this._link;
     const over = !_isUp && (state == 'closed' || request._policy == Policy.Now);
     const full = !_isUp && (this.messages >= queueMessages || this.bytes + _size > queueBytes);
@@ -66,7 +67,7 @@ export class Outgoing {
       ...request,
       _frame: frame,
       _size,
-      _timer: later(request._within, () => this._late(id, item)),
+      _timer: later(request._within ?? timeout, () => this._late(id, item)),
     };
     this._fail(id, 'unknown'); // an earlier one of the application's, whose place this one takes
     this._items.set(id, item);

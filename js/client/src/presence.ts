@@ -21,13 +21,14 @@ export class PresenceList {
     this._set(list ?? [], count);
   }
 
-  _apply({ type, from, user, content }: Envelope): void {
+  _apply(message: Envelope): void {
+    const { type, content } = message;
     if (type == 'presence') {
       const change = (content ?? {}) as PresenceChange;
       // A whole list replaces; only a number means that the list is not told any more.
       if (change.presence || !(change.joined || change.left || change.updated)) this._reset(change.presence, change.members);
       else this._change(change);
-    } else if (type == 'joined' || type == 'left') this._change({ [type]: [{ from: from!, user, content }] });
+    } else if (type == 'joined' || type == 'left') this._change({ [type]: [message] });
   }
 
   private _change({ joined = [], left = [], updated = [], members = this.count + joined.length - left.length }: PresenceChange): void {

@@ -30,6 +30,7 @@ export class RoomImpl extends Channel {
   private _promise?: Promise<Joined>; // while the application wants to be a member
   private _waiting?: Waiting; // until the first join is decided
   private _content: unknown;
+  private _leaving = 0; // leaves without an answer
   private _join = 0; // counts joins, so that a late answer finds itself outdated
   private _again?: boolean; // it was a member before
   cursor?: string;
@@ -49,31 +50,42 @@ export class RoomImpl extends Channel {
     const promise = new Promise<Joined>((_resolve, _reject) => { this._waiting = { _resolve, _reject }; });
     this._promise = promise;
     this._content = content;
-    if (this._hub.state == 'closed') this._forget(new HubbubError('closed'));
+    this._restart();
+    if (this._hub.state == 'closed') this._forget();
     else this._up();
     return promise;
   }
 
   leave(): Promise<void> {
     const tell = this._promise && this._hub._link._isUp;
-    this._forget(new HubbubError('closed', 'left'));
+    this._forget();
     if (!tell) return Promise.resolve();
     return this._quit();
   }
 
   private _quit(): Promise<void> {
-    return new Promise((resolve, reject) => this._request('leave', undefined, {
+    this._leaving++;
+    return new Promise<void>((resolve, reject) => this._request('leave', undefined, {
       _done: () => resolve(),
       // A connection that ends leaves all its rooms.
       _fail: (error: HubbubError) => error.code == 'unknown' ? resolve() : reject(error),
-    }));
+    })).finally(() => { this._leaving--; });
+  }
+
+  /**
+   * Whether what comes counts: as a member, or where the server has put a client into the
+   * room that has not asked for it. What comes before the answer to a join is that of an
+   * earlier one, and comes again.
+   */
+  private get _hears(): boolean {
+    return this.joined || !(this._promise || this._leaving);
   }
 
   private _request(type: string, content: unknown, result: { _done(ack: Envelope): void; _fail(error: unknown): void }): void {
     const id = uuid();
     try {
       const frame = this._frame(type, content, id, type == 'join' ? this._resume : undefined);
-      this._hub._outgoing._request(id, frame, { ...result, _policy: Policy.Now, _within: this._hub._options.timeout });
+      this._hub._outgoing._request(id, frame, { ...result, _policy: Policy.Now });
     } catch (error) {
       result._fail(error);
     }
@@ -89,12 +101,8 @@ export class RoomImpl extends Channel {
     });
   }
 
-  _down(): void {
-    this.joined = false;
-  }
-
   _over(): void {
-    if (this._waiting) this._forget(new HubbubError('closed'));
+    if (this._waiting) this._forget();
     this._endInboxes();
   }
 
@@ -134,7 +142,7 @@ export class RoomImpl extends Channel {
   }
 
   /** The application is no longer here; whoever waits for a join is told why. */
-  private _forget(error?: unknown): void {
+  private _forget(error: unknown = new HubbubError('closed')): void {
     const wasHere = this._again;
     this._join++;
     this._hub._outgoing._over(this);
@@ -155,8 +163,7 @@ export class RoomImpl extends Channel {
 
   _receive(message: Envelope): void {
     const { type, content, cursor } = message;
-    // What comes before the answer to the join is that of an earlier one, and comes again.
-    if (!this.joined || this._seen.get(cursor!)) return;
+    if (!this._hears || this._seen.get(cursor!)) return;
     if (type == 'gap') {
       const { reason, cursor: next } = (content ?? {}) as Gap;
       this._restart(next);
@@ -164,7 +171,7 @@ export class RoomImpl extends Channel {
       this._emit(type, { missed: 'certain', reason, cursor: next });
       return;
     }
-    this.presence._apply(message);
+    if (this.joined) this.presence._apply(message); // there is no list to begin with
     this._emit(type, message);
     this._processed(cursor, true);
   }
@@ -174,7 +181,7 @@ export class RoomImpl extends Channel {
    * itself may follow its ack, and is news.
    */
   _processed(cursor: string | undefined, delivered?: boolean): void {
-    if (!cursor || !this.joined) return;
+    if (!cursor || !this._hears) return;
     const { _seen } = this;
     if (!_seen.has(cursor)) this.cursor = this._resume = cursor;
     _seen.set(cursor, delivered || _seen.get(cursor));

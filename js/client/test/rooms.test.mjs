@@ -241,6 +241,47 @@ describe('membership', () => {
   });
 });
 
+describe('a room into which the server puts the client', () => {
+  const names = () => events.map((event) => Array.isArray(event) ? event[0] : event);
+
+  test('tells its handlers what comes, once; after a reconnect the server decides anew', () => {
+    const first = up();
+    first.frame({ type: 'joined', room: 'chat/1', from: 'ben' });
+    for (const cursor of ['c1', 'c1', 'c2']) msg(first, cursor, cursor);
+    first.frame({ type: 'gap', room: 'chat/1', content: { recovered: false, reason: 'window', cursor: 'c7' } });
+    msg(first, 'after', 'c8');
+    assert.deepEqual([names(), room.joined, room.cursor, room.presence.count], [['c1', 'c2', 'gap', 'after'], false, 'c8', 0]);
+    const second = again();
+    assert.deepEqual(second.take(), []);
+    msg(second, 'again', 'c9');
+    assert.equal(events.at(-1), 'again');
+  });
+
+  test('may be joined, from when on the membership is the client’s, and starts without a past', () => {
+    const socket = up();
+    msg(socket, 'before', 'c1');
+    room.join();
+    msg(socket, 'too early', 'c2');
+    assert.equal('since' in admit(socket, { members: 2, cursor: 'c2' }), false);
+    msg(socket, 'after', 'c3');
+    assert.deepEqual(names(), ['before', 'join', 'after']);
+    assert.equal(admit(again(), { recovered: true }).since, 'c3');
+  });
+
+  test('is quiet while the client leaves, until the server has answered', async () => {
+    const socket = up();
+    room.join();
+    admit(socket);
+    events = [];
+    const left = room.leave();
+    msg(socket, 'late');
+    socket.ack(socket.take('leave')[0]);
+    await left;
+    msg(socket, 'put in again');
+    assert.deepEqual(names(), ['leave', 'put in again']);
+  });
+});
+
 describe('presence', () => {
   test('T13: list and count are right over 100 random arrivals and departures', () => {
     const socket = up();
