@@ -38,7 +38,7 @@ export abstract class Channel {
 
   async send(type: string, content?: unknown, { volatile, ttl, at, id, again }: SendOptions & { again?: boolean } = {}): Promise<Receipt> {
     const { _link, _options, _outgoing } = this._hub;
-    const name = volatile ? undefined : id ?? uuid();
+    const name = volatile ? undefined : id || uuid();
     const frame = this._frame(type, content, name, at);
     if (volatile) {
       if (!_link._isUp || this._joining || _link._socket!.bufferedAmount! > CONGESTED) return { status: 'dropped' };
@@ -46,7 +46,7 @@ export abstract class Channel {
       _link._send(frame);
       return { status: 'sent' };
     }
-    const _sent = again || id != null && _outgoing._named(id);
+    const _sent = again || id && _outgoing._named(id);
     const { cursor } = await this._answer(name!, frame, { _policy: Policy.Repeat, _within: ttl ?? _options.ttl, _since: at, _sent });
     return { status: 'acked', cursor };
   }

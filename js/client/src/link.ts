@@ -64,7 +64,7 @@ export class Link {
   }
 
   _close(): void {
-    if (this.state != 'closed') this._end(1000, 'closed here');
+    if (this.state != 'closed') this._end(1000, 'closed');
   }
 
   _send(frame: Frame): void {
@@ -77,24 +77,26 @@ export class Link {
     this._timer = later(ms, fn);
   }
 
-  private _attempt(): void {
+  private async _attempt(): Promise<void> {
     const { token, connectTimeout } = this._options;
     const current = ++this._try;
-    const dial = (protocols: string[]) => current == this._try && this._dial(['hubbub.v1', ...protocols]);
-    const fail = (error: unknown) => current == this._try && this._lost(BROKEN, 'token: ' + error);
+    const protocols = ['hubbub.v1'];
     this._waiting = false;
     this._after(connectTimeout, () => this._lost(BROKEN, 'no welcome'));
-    if (token) Promise.resolve().then(token).then((text) => dial(['bearer.' + text])).catch(fail);
-    else dial([]);
+    try {
+      if (token) protocols.push('bearer.' + await token());
+      if (current == this._try) this._dial(protocols);
+    } catch (error) {
+      if (current != this._try) return;
+      if (!(error instanceof ReferenceError)) return this._lost(BROKEN, String(error));
+      const reason = error + ': see options.WebSocket'; // which will not come by itself
+      this._owner._fail(reason);
+      this._end(BROKEN, reason);
+    }
   }
 
   private _dial(protocols: string[]): void {
-    let socket: SocketLike;
-    try {
-      socket = new (this._options.WebSocket ?? (WebSocket as SocketClass))(this._url, protocols);
-    } catch (error) {
-      return this._lost(BROKEN, String(error));
-    }
+    const socket = new (this._options.WebSocket ?? (WebSocket as SocketClass))(this._url, protocols);
     this._socket = socket;
     socket.binaryType = 'arraybuffer';
     socket.onmessage = (event: { data: string | ArrayBuffer }) => socket == this._socket && this._receive(event.data);

@@ -18,7 +18,7 @@ export type Settings = typeof DEFAULTS & Options;
 /** An option that is undefined is one that was not given. */
 export function settings(options: Options): Settings {
   const all: Record<string, unknown> = { ...DEFAULTS };
-  for (const [name, value] of Object.entries(options)) if (value !== undefined) all[name] = value;
+  for (const [name, value] of Object.entries(options)) if (value != null) all[name] = value;
   return all as unknown as Settings;
 }
 

@@ -27,7 +27,7 @@ export interface Request {
   /** An item of a stream. */
   _next?(content: unknown): void;
   /** It went out before, perhaps in vain. */
-  _sent?: boolean;
+  _sent?: unknown;
 }
 
 const NAMES = 10_000; // ids of the application's own that are remembered

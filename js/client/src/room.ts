@@ -69,7 +69,7 @@ export class RoomImpl extends Channel {
       _done: () => resolve(),
       // A connection that ends leaves all its rooms.
       _fail: (error: HubbubError) => error.code == 'unknown' ? resolve() : reject(error),
-    })).finally(() => { this._leaving--; });
+    })).finally(() => this._leaving--);
   }
 
   /**
@@ -84,7 +84,7 @@ export class RoomImpl extends Channel {
   private _request(type: string, content: unknown, result: { _done(ack: Envelope): void; _fail(error: unknown): void }): void {
     const id = uuid();
     try {
-      const frame = this._frame(type, content, id, type == 'join' ? this._resume : undefined);
+      const frame = this._frame(type, content, id, this._resume); // which leaving ignores
       this._hub._outgoing._request(id, frame, { ...result, _policy: Policy.Now });
     } catch (error) {
       result._fail(error);

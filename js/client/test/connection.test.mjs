@@ -78,6 +78,24 @@ describe('connecting', () => {
     assert.equal(hub.state, 'connecting');
   });
 
+  test('a runtime without a WebSocket ends it, and says what to do', async (t) => {
+    const { WebSocket } = globalThis;
+    delete globalThis.WebSocket;
+    t.after(() => { if (WebSocket) globalThis.WebSocket = WebSocket; });
+    t.mock.method(console, 'error', (reason) => errors.push(reason));
+    const errors = [];
+    hub = connect('ws://chat.example/ws', { lazy: true });
+    const waits = [outcome(hub.send('msg', 1)), outcome(hub.room('r').join())];
+    hub.connect();
+    await settle();
+    assert.deepEqual([hub.state, waits.map(({ now }) => now.code)], ['closed', ['closed', 'closed']]);
+    assert.match(hub.whyClosed.reason, /WebSocket is not defined: see options.WebSocket/);
+    assert.equal(errors[0], hub.whyClosed.reason);
+    hub = connect('ws://chat.example/ws', { token: () => 'secret' });
+    await settle();
+    assert.equal(hub.state, 'closed');
+  });
+
   test('a token is asked for before every connection', async () => {
     let n = 0;
     make({ token: async () => `t${++n}` });
