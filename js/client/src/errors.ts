@@ -4,7 +4,7 @@ export type Code =
   | 'too_large' | 'rate_limited' | 'conflict' | 'timeout' | 'unavailable' | 'internal'
   /** The connection is over for good; it was not sent. */
   | 'closed'
-  /** The queue is full; it was not sent. */
+  /** The queue is full, without a connection or behind one that does not keep up; it was not sent. */
   | 'overflow'
   /** Its time passed while there was no connection; it was not sent. */
   | 'expired'

@@ -62,7 +62,8 @@ export class Outgoing {
     const { queueMessages, queueBytes, timeout } = this._options;
     const { _isUp, state } = this._link;
     const over = !_isUp && (state == 'closed' || request._policy == Policy.Now);
-    const full = !_isUp && (this.messages >= queueMessages || this.bytes + _size > queueBytes);
+    const full = !_isUp && this.messages >= queueMessages
+      || this.bytes && this.bytes + _size > queueBytes && request._policy != Policy.Now;
     const item: Item = {
       ...request,
       _frame: frame,

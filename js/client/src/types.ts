@@ -160,7 +160,7 @@ export interface Options {
   ttl?: number;
   /** Most messages waiting for a connection. Default 256. */
   queueMessages?: number;
-  /** Most bytes waiting for a connection. Default 1 MiB. */
+  /** Most bytes without an answer, on a connection too, as it may be a dead one. Default 1 MiB. */
   queueBytes?: number;
   /** First bound of the wait before a reconnect, in ms; doubles each time. Default 4000. */
   retryMin?: number;

@@ -110,6 +110,26 @@ describe('messages', () => {
     await Promise.all(sends);
   });
 
+  test('connected, what has no answer is bounded in bytes: the connection may be a dead one', async () => {
+    const socket = up({}, { limit: 4_000_000 });
+    const large = outcome(hub.send('msg', 'x'.repeat(2_000_000))); // alone it always fits
+    const more = outcome(hub.send('msg', 'more'));
+    const joined = outcome(hub.room('r').join());
+    await settle();
+    assert.deepEqual([large.now, more.now.code], [undefined, 'overflow']);
+    const [frame, join] = socket.take();
+    socket.ack(frame);
+    socket.ack(join, {});
+    const next = outcome(hub.send('msg', 'next'));
+    socket.ack(socket.take()[0]);
+    await settle();
+    assert.deepEqual([large, joined, next].map(({ now }) => !!now.value), [true, true, true]);
+    const sends = Array.from({ length: 20 }, () => outcome(hub.send('msg', 'x'.repeat(100_000))));
+    await settle();
+    assert.equal(sends.filter(({ now }) => now?.code === 'overflow').length, 10);
+    assert.ok(hub.pending.bytes <= 1 << 20);
+  });
+
   test('volatile messages are dropped without a connection, and the promise says so', async () => {
     const socket = make();
     assert.deepEqual(await hub.send('typing', null, { volatile: true }), { status: 'dropped' });
