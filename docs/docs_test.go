@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
+	"github.com/hubbub-go/hubbub/message"
 )
 
 var update = flag.Bool("update", false, "write the code into the documentation")
@@ -154,6 +156,34 @@ func TestGuide(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.ExpectNone()
+	})
+}
+
+// TestGuideAnswers runs the guide's streams, votes and tokens.
+func TestGuideAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hub.New(&hub.Options{Identify: bearer(func(token string) (string, error) { return token, nil })})
+		chat := rooms(h)
+		addSearch(chat, func(_ context.Context, room, words string) iter.Seq2[Text, error] {
+			return func(yield func(Text, error) bool) { yield(Text{words + " in " + room}, nil) }
+		})
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Sec-WebSocket-Protocol", "hubbub.v1, bearer.1")
+		c, err := hubtest.DialRequest(t, h, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Join("chat/1", nil) // as the user 1
+		if _, err := c.Request("chat/1", message.New(string(Search), "hello")); err != nil {
+			t.Fatal(err)
+		}
+		if got := hubtest.Expect(c, message.Kind[Text](Search)); got.Body != "hello in chat/1" {
+			t.Error(got)
+		}
+		hubtest.Answer(c, Vote, func(motion string) (bool, error) { return motion == "tea", nil })
+		if yes := vote(t.Context(), h, "chat/1", "tea"); yes != 1 {
+			t.Errorf("%d votes", yes)
+		}
 	})
 }
 

@@ -4,7 +4,9 @@ package docs_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hubbub-go/hubbub/hub"
@@ -52,6 +54,47 @@ func handlers(h *hub.Hub, chat *hub.Scope) {
 	hub.OnRest(h, rest)            // everything that has no handler of its own
 	//doc:end
 }
+
+//doc:stream
+const Search message.Call[string, Text] = "chat.search"
+
+func addSearch(chat *hub.Scope, find func(ctx context.Context, room, words string) iter.Seq2[Text, error]) {
+	hub.Stream(chat, Search, func(ctx context.Context, r *hub.Request, words string) iter.Seq2[Text, error] {
+		return find(ctx, r.Room.Name(), words) // is asked for no more than the client takes
+	})
+}
+
+//doc:end
+
+//doc:askall
+const Vote message.Call[string, bool] = "chat.vote"
+
+func vote(ctx context.Context, h *hub.Hub, room, motion string) (yes int) {
+	for answer := range hub.AskAll(ctx, h.Members(room), Vote, motion) { // as they come
+		if answer.Err == nil && answer.Value { // an error of those who do not answer in time, too
+			yes++
+		}
+	}
+	return yes
+}
+
+//doc:end
+
+//doc:identify
+
+// bearer is for Options.Identify: it reads what the client's option token has said.
+func bearer(verify func(token string) (user string, err error)) func(*http.Request) (string, error) {
+	return func(r *http.Request) (string, error) {
+		for offer := range strings.SplitSeq(r.Header.Get("Sec-WebSocket-Protocol"), ",") {
+			if token, ok := strings.CutPrefix(strings.TrimSpace(offer), "bearer."); ok {
+				return verify(token)
+			}
+		}
+		return "", nil // anonymous; an error refuses the connection
+	}
+}
+
+//doc:end
 
 func rooms(h *hub.Hub) *hub.Scope {
 	//doc:rooms

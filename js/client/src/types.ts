@@ -146,8 +146,8 @@ export interface Options {
   /** The WebSocket class, where the runtime has none: `ws` for Node 20. */
   WebSocket?: SocketClass;
   /**
-   * Called before every connection; offered as subprotocol `bearer.<token>`.
-   * Reserved: servers of today do not read it.
+   * Called before every connection; offered as subprotocol `bearer.<token>`, for the
+   * server's `Options.Identify` to read. Letters, digits, `-`, `_` and `.`.
    */
   token?: () => string | Promise<string>;
   /** Do not connect before `connect()`. Default false. */
