@@ -43,7 +43,7 @@ type request struct {
 	place   *list.Element // in outgoing.items; nil: not there
 	written bool          // on the current connection
 	sent    bool          // on some connection
-	again   bool          // on an earlier connection, too
+	again   bool          // on an earlier connection, too, or before a hole: its answer may come out of order
 }
 
 // bound reports whether r counts for Options.QueueMessages: what the protocol
@@ -164,6 +164,13 @@ func (o *outgoing) unwritten() (n int) {
 		}
 	}
 	return n
+}
+
+// doubt notes a hole in a room: what was asked before it may be answered at any time.
+func (o *outgoing) doubt(r *Room) {
+	for _, q := range o.waiting {
+		q.again = q.again || q.sent && q.room == r
+	}
 }
 
 // settled are requests that have been taken out, with their end.

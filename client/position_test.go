@@ -50,6 +50,23 @@ func TestCursor(t *testing.T) {
 		<-left
 		wantCursor(t, r, "")
 	})
+	bubble(t, "an answer to what was sent before a hole does not lead back over it", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`)
+		before := send(r, "before")
+		w := p.expect("say")
+		p.send(`{"type":"gap","room":"chat/1","content":{"recovered":false,"reason":"window","cursor":"c7"}}`)
+		p.ack(w, "", `,"cursor":"c1"`)
+		if got := <-before; got.err != nil || got.Cursor != "c1" {
+			t.Errorf("%+v", got)
+		}
+		wantCursor(t, r, "c7")
+		after := send(r, "after")
+		p.ack(p.expect("say"), "", `,"cursor":"c8"`)
+		<-after
+		wantCursor(t, r, "c8")
+	})
 	bubble(t, "where nothing waits for handlers, an answer finds it there", func(t *testing.T) {
 		s := newServer(t)
 		c, p := dial(t, s, client.Options{})

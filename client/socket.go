@@ -401,6 +401,9 @@ func (s *socket) gap(e *message.Envelope, size int) {
 	}
 	if r, epoch := s.room(e); r != nil {
 		_ = e.Content.Decode(nil, &content) // a hole without a reason is a hole
+		s.client.mu.Lock()
+		s.client.out.doubt(r)
+		s.client.mu.Unlock()
 		s.put(func() { r.gap(epoch, Gap{Certain: true, Reason: content.Reason, Cursor: content.Cursor}) }, size)
 	}
 }
