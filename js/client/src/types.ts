@@ -113,7 +113,7 @@ export interface Welcome {
 }
 
 export interface SendOptions {
-  /** Not worth keeping: dropped without a connection or behind 64 KiB, never repeated, not acknowledged. */
+  /** Not worth keeping: dropped without a connection, behind 64 KiB or while the room is being joined, never repeated, not acknowledged. */
   volatile?: boolean;
   /** How long to try, in ms. Default: `ttl` of the connection. */
   ttl?: number;
@@ -256,6 +256,7 @@ export interface Room<A = Api> extends Verbs<A, RoomEvents> {
    * the connection; rejects if the server refuses. Content is for its admission rule.
    */
   join(content?: unknown): Promise<Joined>;
+  /** Messages that still wait for the room reject with `closed`. */
   leave(): Promise<void>;
 }
 
