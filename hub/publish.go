@@ -222,12 +222,13 @@ func (p *Peer) late(k answerKey, w *waiting) {
 	_ = p.conn.Write(acknowledge(k.room, k.id, "", w.result, message.Disconnect))
 }
 
-// hurry answers what waits for its turn in a room that the peer is about to leave.
+// hurry answers what waits for its turn in a room that the peer is about to leave; ""
+// means all rooms.
 func (a *answers) hurry(p *Peer, name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for k, w := range a.waiting {
-		if k.room != name || !w.ready {
+		if name != "" && k.room != name || !w.ready {
 			continue
 		}
 		a.drop(k)

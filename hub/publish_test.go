@@ -294,6 +294,36 @@ func TestLateEngine(t *testing.T) {
 	})
 }
 
+// TestLateEngineAndShutdown: who publishes is answered before the goodbye, though the
+// message's turn comes later.
+func TestLateEngineAndShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &hub.Options{Engine: tardy{memory.New(nil), 3 * time.Second}})
+		hub.On(h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}}), say, toOthers)
+		first, second := hubtest.Dial(t, h), hubtest.Dial(t, h)
+		for _, c := range []*hubtest.Client{first, second} {
+			c.Join("log/1", nil)
+		}
+		<-time.After(2 * time.Second) // the feed has looked at the log, and will not soon
+		for _, c := range []*hubtest.Client{first, second} {
+			e := say.New(text{"mine"})
+			e.ID = "last"
+			c.Send("log/1", e)
+		}
+		synctest.Wait()
+		h.Peer(first.ID()).Close(message.CloseKicked, "enough")
+		go shutDown(t, h)
+		for _, c := range []*hubtest.Client{first, second} {
+			c.ExpectType("bye")
+			if ack := c.ExpectType("ack"); ack.ID != "last" || ack.Cursor != "" {
+				t.Errorf("answered %+v", ack)
+			}
+			_ = c.Closed()
+		}
+		synctest.Wait()
+	})
+}
+
 // TestOneAnswer: a message whose turn comes just when it would be answered without
 // is answered once.
 func TestOneAnswer(t *testing.T) {

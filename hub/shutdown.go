@@ -55,6 +55,7 @@ func (p *Peer) bye(reason string, retry time.Duration) {
 }
 
 func (p *Peer) depart(code int, reason string) {
+	p.answers.hurry(p, "")
 	p.conn.Close(code, reason)
 	p.end(&transport.CloseError{Code: code, Reason: reason, Local: true})
 }
