@@ -64,9 +64,9 @@ type Message[T any] struct {
 }
 
 // On calls fn for every message of the kind that comes from p, and returns the
-// function that ends this. That of a room is called where the server has put the client
-// into the room without a Join, too. Content that does not decode goes to Options.OnError
-// instead. On panics for a type that belongs to the protocol.
+// function that ends this. That of a room is also called where the server has put
+// the client into the room without a Join. Content that does not decode goes to
+// Options.OnError instead. On panics for a type that belongs to the protocol.
 func On[T any](p Place, kind message.Kind[T], fn func(Message[T])) (off func()) {
 	typ, at := string(kind), p.at()
 	if envelope.System(typ) {
