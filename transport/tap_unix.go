@@ -34,7 +34,7 @@ func (w *worker) try(raw syscall.RawConn, out []byte) (n int, err error) {
 // writeOnce is the callback of try, made once: a closure for each write would be
 // an allocation for each delivery. Returning true means: do not wait.
 func (w *worker) writeOnce(fd uintptr) bool {
-	n, err := syscall.Write(int(fd), w.out)
+	n, err := write(int(fd), w.out)
 	switch err {
 	case nil:
 		w.n = n
@@ -51,7 +51,7 @@ func (in *inbox) fillOnce(fd uintptr) bool {
 		in.buf = inboxes.Get().(*[]byte)
 	}
 	for {
-		in.n, in.err = syscall.Read(int(fd), *in.buf)
+		in.n, in.err = read(int(fd), *in.buf)
 		switch in.err {
 		case syscall.EINTR:
 			continue
