@@ -137,6 +137,25 @@ func TestEarlyFrames(t *testing.T) {
 	}
 }
 
+// A frame that came with the handshake is read, though nothing else comes.
+func TestEarlyFrame(t *testing.T) {
+	run(t, sockets, nil, func(t *testing.T, s *server) {
+		c := s.raw(t)
+		two := wire{first: fin | opText, payload: string(note{n: 1}.frame(t).Payload())}.String() +
+			wire{first: fin | opText, payload: string(note{n: 2, size: 100}.frame(t).Payload())}.String()
+		c.put(handshake("x") + two)
+		if err := c.upgraded(); err != nil {
+			t.Fatal(err)
+		}
+		p := await(t, "the connection", s.peers)
+		for n := range 2 {
+			if got := number(t, p.next(t)); got != n+1 {
+				t.Fatalf("got %d, want %d", got, n+1)
+			}
+		}
+	})
+}
+
 // writes is a connection that keeps what is written, one Write an element.
 type writes struct {
 	net.Conn

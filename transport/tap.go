@@ -417,6 +417,7 @@ func (t *tap) Read(p []byte) (int, error) {
 		if t.raw == nil || len(p) >= 16<<10 {
 			n, err := t.Conn.Read(p)
 			t.sign(n)
+			in.between = in.between && n == 0
 			return n, cut(err)
 		}
 		if err := t.fetch(); err != nil {

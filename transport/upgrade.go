@@ -18,8 +18,7 @@ type hijacker struct {
 	// own says that nobody but net/http waits for the status. The answer then
 	// is queued like everything else, and leaves with the first message in one
 	// write(2): a tenth of what a connection costs.
-	own   bool
-	early bool // frames came with the handshake
+	own bool
 }
 
 // unwrapped reports whether w is net/http's own. Middleware that wraps it must
@@ -36,9 +35,8 @@ func (h *hijacker) WriteHeader(status int) {
 	}
 }
 
-// Hijack implements http.Hijacker. The library resets the reader to what is
-// buffered in it, followed by the tap, so frames that came in one packet with
-// the handshake must be in that buffer.
+// Hijack implements http.Hijacker. Frames that came in one packet with the handshake
+// are the first thing that the tap reads.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
@@ -55,15 +53,11 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if h.own {
 		_ = c.push(&message.Encoded{Bytes: switching(h.Header())})
 	}
-	br := bufio.NewReaderSize(&c.tap, 64)
-	if n := rw.Reader.Buffered(); n > 0 {
-		h.early = true
-		early, _ := rw.Reader.Peek(n)
-		br = bufio.NewReaderSize(bytes.NewReader(bytes.Clone(early)), max(64, n))
-		_, _ = br.Peek(n)
+	if early, _ := rw.Reader.Peek(rw.Reader.Buffered()); len(early) > 0 {
+		c.inbox.unread = bytes.Clone(early)
 	}
-	c.br = br
-	return &c.tap, bufio.NewReadWriter(br, bufio.NewWriterSize(&c.tap, control)), nil
+	c.br = bufio.NewReaderSize(&c.tap, 64)
+	return &c.tap, bufio.NewReadWriter(c.br, bufio.NewWriterSize(&c.tap, control)), nil
 }
 
 // control is the size of the library's write buffer: the largest control frame,

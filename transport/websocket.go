@@ -133,8 +133,7 @@ func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept)
 	if s.opts.Compress {
 		opts.CompressionMode = websocket.CompressionNoContextTakeover
 	}
-	h := &hijacker{ResponseWriter: w, c: c, own: unwrapped(w)}
-	ws, err := websocket.Accept(h, r, opts)
+	ws, err := websocket.Accept(&hijacker{w, c, unwrapped(w)}, r, opts)
 	if err != nil {
 		if c.Conn != nil { // it was our connection by then
 			c.kill()
@@ -142,9 +141,7 @@ func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept)
 		}
 		return
 	}
-	if !h.early { // or the library has put what came early before the tap
-		c.br.Reset(&c.tap)
-	}
+	c.br.Reset(&c.tap)  // the library has put what was buffered, nothing, before it
 	ws.SetReadLimit(-1) // Read has its own
 	c.ws = ws
 	c.deflate = strings.Contains(w.Header().Get("Sec-Websocket-Extensions"), "permessage-deflate")
@@ -233,7 +230,6 @@ func (c *wsConn) Read() (*Message, error) {
 		c.joined, c.inbox.rest = true, true
 	}
 	c.reading.Store(1)
-	c.inbox.between = false // what came with the handshake did not come through the inbox
 	m, err := c.readMessage(r)
 	c.reading.Store(0)
 	switch {
