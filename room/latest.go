@@ -63,6 +63,7 @@ func (d Latest) most() int { return 2 * (min(d.Keys, d.Bytes/valueCost) + 1) }
 const (
 	valueCost = 512
 	boardCost = 512
+	slotCost  = 64 // of a place for a key, once there was one
 )
 
 // boards have the newest messages of the rooms of a Manager.
@@ -171,6 +172,7 @@ func (o *board) put(f *message.Frame) int32 {
 	default:
 		slot = int32(len(o.frames)) //nolint:gosec // most says how many there are
 		o.frames = append(o.frames, nil)
+		o.bytes += slotCost
 	}
 	o.slots[f.Key()], o.frames[slot] = slot, f
 	o.add(&o.kept, slot)

@@ -2,6 +2,7 @@ package room_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -95,4 +96,33 @@ func TestLatestIsBounded(t *testing.T) {
 			t.Errorf("%d values are kept though they are too old", n)
 		}
 	})
+}
+
+// What forgotten keys leave behind counts, too.
+func TestForgottenKeysCount(t *testing.T) {
+	const total = 4 << 20
+	heap := func() int {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	m := room.NewManager(&room.Options{Delivery: room.Latest{Total: total}})
+	before := heap()
+	for i := range 1000 {
+		r := m.Get(fmt.Sprint("room/", i))
+		for k := range 300 {
+			if err := r.Broadcast(t.Context(), message.New("price", k).Keyed(fmt.Sprint(k))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for k := range 300 {
+			r.Forget(fmt.Sprint(k))
+		}
+	}
+	if held := heap() - before; held > 2*total {
+		t.Errorf("%d bytes are held, Total is %d", held, total)
+	}
+	runtime.KeepAlive(m)
 }
