@@ -206,6 +206,7 @@ func (r *results) put(s *socket, v result) bool {
 	for {
 		select {
 		case <-r.freed:
+			t.Reset(loopPatience)
 		case <-t.C:
 			return r.offer(v)
 		case <-s.ctx.Done():
