@@ -88,7 +88,7 @@ export class Link {
       if (current == this._try) this._dial(protocols);
     } catch (error) {
       if (current != this._try) return;
-      if (!(error instanceof ReferenceError)) return this._lost(BROKEN, String(error));
+      if (this._options.WebSocket ?? globalThis.WebSocket) return this._lost(BROKEN, String(error));
       const reason = error + ': see options.WebSocket'; // which will not come by itself
       this._owner._fail(reason);
       this._end(BROKEN, reason);

@@ -85,8 +85,8 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
       return receipt;
     } catch (error) {
       const { code, retryAfter = wait } = error as HubbubError;
-      if (code === 'overflow' && sender.state !== 'connected') { // so that the order stays
-        await nextConnection(sender);
+      if (code === 'overflow' && sender.state !== 'connected' && Date.now() < until) { // so that the order stays
+        await within(sender, until, nextConnection(sender));
         return deliver(message, again);
       }
       const then = Date.now() + retryAfter;
@@ -221,7 +221,8 @@ async function openStore(name: string) {
     /** In the order in which they were made: ids ascend. */
     all: (): Promise<StoredMessage[]> => result(begin('readonly').getAll()),
     put: (message: StoredMessage) => result(begin('readwrite').put(message)),
-    remove: (id: string) => result(begin('readwrite').delete(id)),
+    /** Where that fails, as after close(), the next page asks for what the server knows. */
+    remove: (id: string) => Promise.resolve(id).then((id) => result(begin('readwrite').delete(id))).catch(() => {}),
     /** All that belongs to a page. */
     async change(owner: string, fn: (message: StoredMessage) => StoredMessage): Promise<void> {
       const store = begin('readwrite');

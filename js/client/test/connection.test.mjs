@@ -120,6 +120,13 @@ describe('connecting', () => {
     assert.match(hub.whyClosed.reason, /no login/);
     assert.equal(hub.state, 'connecting');
   });
+
+  test('a mistake in the function of the token is no lack of a WebSocket', async () => {
+    make({ token: () => notThere.token });
+    await settle();
+    assert.match(hub.whyClosed.reason, /notThere/);
+    assert.equal(hub.state, 'connecting');
+  });
 });
 
 describe('coming back', () => {

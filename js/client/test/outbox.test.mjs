@@ -362,3 +362,42 @@ test('of two pages that open at once, one takes what was left behind', async () 
   const sizes = await Promise.all(both.map(({ outbox }) => outbox.size()));
   assert.deepEqual(sizes.toSorted(), [0, 1]);
 });
+
+/** A page whose queue is full, and has lost its connection. */
+const crowded = async (options) => {
+  const hub = connect('ws://chat.example/ws', { WebSocket: MockSocket, queueMessages: 2 });
+  const outbox = await openOutbox(hub, options);
+  pages.push({ hub, outbox });
+  MockSocket.last.welcome();
+  await turns();
+  MockSocket.last.onclose({ code: 1006, reason: '' });
+  return { hub, outbox };
+};
+
+test('what waits for a place in the queue ends with the hub', async () => {
+  const { hub, outbox } = await crowded();
+  const sends = [1, 2, 3].map((n) => outcome(outbox.send(hub, 'msg', n)));
+  await turns();
+  hub.close();
+  await turns();
+  assert.deepEqual(sends.map(({ now }) => now?.code), ['closed', 'closed', 'closed']);
+});
+
+test('what waits for a place in the queue ends with its time', async () => {
+  const { hub, outbox } = await crowded({ ttl: 50 });
+  await Promise.all([1, 2, 3].map((n) => assert.rejects(outbox.send(hub, 'msg', n), { code: /^(expired|unknown)$/ })));
+  assert.equal(await outbox.size(), 0);
+});
+
+test('an ack that comes after the outbox was closed is one', async () => {
+  const { hub, outbox, socket } = await page();
+  socket.welcome();
+  await turns();
+  const sent = outcome(outbox.send(hub, 'msg', 1));
+  await turns();
+  outbox.close();
+  const [message] = socket.take();
+  socket.ack(message);
+  await turns();
+  assert.equal(sent.now.value?.status, 'acked');
+});
