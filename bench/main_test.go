@@ -78,20 +78,33 @@ func TestGoServers(t *testing.T) {
 
 // hubbub's own server is built for this, which takes longer than all the rest.
 func TestHubbub(t *testing.T) {
-	if _, err := os.Stat("../examples/relay"); err != nil || testing.Short() {
-		t.Skip("in short mode, or without examples/relay beside this module")
+	if testing.Short() {
+		t.Skip("in short mode")
 	}
+	_, err := os.Stat("../examples/relay")
+	need(t, "examples/relay beside this module", err)
 	runTiny(t, suite.Hubbub)
 }
 
 func TestNodeServers(t *testing.T) {
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("node is not installed")
-	}
-	if _, err := os.Stat("node/node_modules/.package-lock.json"); err != nil {
-		t.Skip("npm ci has not been run in the folder node")
-	}
+	_, err := exec.LookPath("node")
+	need(t, "node", err)
+	_, err = os.Stat("node/node_modules/.package-lock.json")
+	need(t, "what npm ci in the folder node brings", err)
 	runTiny(t, "node-ws", "socketio")
+}
+
+// need skips the test where something is missing, or fails it in CI, where nothing
+// may be left out.
+func need(t *testing.T, what string, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
+		t.Fatalf("%s is missing: %v", what, err)
+	default:
+		t.Skipf("%s is missing: %v", what, err)
+	}
 }
 
 func TestChoose(t *testing.T) {
