@@ -3,28 +3,15 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { after, before, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { connect } from '@hubbub/client';
 import { WebSocket as NodeWebSocket } from 'ws';
-import { launch, skip } from './browser.mjs';
-import { build, freeAddress, start, until } from './program.mjs';
+import { skip } from './browser.mjs';
+import { example } from './example.mjs';
+import { until } from './program.mjs';
 
 const RELOADS = 5;
 const OUTBOX = readFileSync(new URL('../client/dist/outbox.js', import.meta.url), 'utf8');
-
-let built, program, browser;
-
-before(async () => {
-  if (skip) return;
-  built = await build('relay');
-  program = await start(built.binary, await freeAddress());
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await program?.stop();
-  await built?.remove();
-});
 
 /** What the script of a page does. The relay serves no pages, but one of its origin is there. */
 const load = (page) => page.evaluate(async (source) => {
@@ -39,47 +26,51 @@ const load = (page) => page.evaluate(async (source) => {
   await window.room.join();
 }, OUTBOX);
 
-/** Another tab; sent is what its connections send. */
-async function tab(context) {
-  const page = await context.newPage();
-  const sent = [];
-  page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => sent.push(JSON.parse(payload))));
-  await page.goto(program.url);
-  await load(page);
-  return { page, sent, session: () => page.evaluate(() => window.hub.session) };
-}
+describe('the outbox in Chromium', { skip, timeout: 60_000 }, () => {
+  const app = example('relay');
 
-test('in Chromium: a reload before the answer, and the message is there once', { skip, timeout: 60_000 }, async (t) => {
-  const witness = connect(program.socketUrl, { WebSocket: NodeWebSocket });
-  t.after(() => witness.close());
-  const room = witness.room('log/outbox');
-  const seen = [];
-  room.on('msg', ({ content }) => seen.push(content));
-  await room.join();
-
-  const context = await browser.newContext();
-  const [one, other] = [await tab(context), await tab(context)];
-  const session = await one.session();
-  const bodies = Array.from({ length: RELOADS }, (_, i) => `message ${i}`);
-  for (const body of bodies) {
-    await one.page.evaluate((text) => {
-      const { send } = WebSocket.prototype;
-      WebSocket.prototype.send = function deafens(data) {
-        send.call(this, data);
-        if (data.includes('"msg"')) this.onmessage = null;
-      };
-      void window.outbox.send(window.room, 'msg', text).catch(() => {});
-    }, body);
-    await until(() => seen.includes(body), `${body} is stored`);
-    await one.page.reload();
-    await load(one.page);
-    await until(() => one.page.evaluate(async () => await window.outbox.size() === 0), `${body} is acknowledged`);
-    assert.equal(one.sent.filter(({ type, content }) => type === 'msg' && content === body).length, 2, `${body} was sent twice`);
+  /** Another tab; sent is what its connections send. */
+  async function tab(context) {
+    const page = await context.newPage();
+    const sent = [];
+    page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => sent.push(JSON.parse(payload))));
+    await page.goto(app.program.url);
+    await load(page);
+    return { page, sent, session: () => page.evaluate(() => window.hub.session) };
   }
-  const { messages } = await room.call('history', { limit: 100 });
-  assert.deepEqual(messages.map(({ content }) => content), bodies);
-  assert.deepEqual(seen, bodies);
-  assert.equal(await one.session(), session);
-  assert.notEqual(await other.session(), session);
-  await context.close();
+
+  test('a reload before the answer, and the message is there once', async (t) => {
+    const witness = connect(app.program.socketUrl, { WebSocket: NodeWebSocket });
+    t.after(() => witness.close());
+    const room = witness.room('log/outbox');
+    const seen = [];
+    room.on('msg', ({ content }) => seen.push(content));
+    await room.join();
+
+    const context = await app.browser.newContext();
+    const [one, other] = [await tab(context), await tab(context)];
+    const session = await one.session();
+    const bodies = Array.from({ length: RELOADS }, (_, i) => `message ${i}`);
+    for (const body of bodies) {
+      await one.page.evaluate((text) => {
+        const { send } = WebSocket.prototype;
+        WebSocket.prototype.send = function deafens(data) {
+          send.call(this, data);
+          if (data.includes('"msg"')) this.onmessage = null;
+        };
+        void window.outbox.send(window.room, 'msg', text).catch(() => {});
+      }, body);
+      await until(() => seen.includes(body), `${body} is stored`);
+      await one.page.reload();
+      await load(one.page);
+      await until(() => one.page.evaluate(async () => await window.outbox.size() === 0), `${body} is acknowledged`);
+      assert.equal(one.sent.filter(({ type, content }) => type === 'msg' && content === body).length, 2, `${body} was sent twice`);
+    }
+    const { messages } = await room.call('history', { limit: 100 });
+    assert.deepEqual(messages.map(({ content }) => content), bodies);
+    assert.deepEqual(seen, bodies);
+    assert.equal(await one.session(), session);
+    assert.notEqual(await other.session(), session);
+    await context.close();
+  });
 });
