@@ -408,6 +408,38 @@ func TestSlowLoop(t *testing.T) {
 			t.Errorf("%d turns", n)
 		}
 	})
+	bubble(t, "one that goes on has all the time", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		const turn = 100 * time.Millisecond
+		began := time.Now()
+		done := later(func() (n int) {
+			for _, err := range client.Stream(t.Context(), c, message.Call[int, string]("numbers"), 1) {
+				if err != nil {
+					t.Error(err)
+				}
+				<-time.After(turn)
+				n++
+			}
+			return n
+		})
+		w := p.expect("numbers")
+		sent := later(func() bool {
+			item := func(size int) {
+				p.send(`{"type":"numbers","stream":%q,"content":%q}`, w.ID, strings.Repeat("x", size))
+			}
+			for range 101 { // one is in the loop
+				item(40 << 10)
+			}
+			item(1 << 20) // has space after some 25 turns
+			p.ack(w, "", "")
+			return true
+		})
+		if n := <-done; n != 102 || time.Since(began) != 102*turn {
+			t.Errorf("%d turns in %v", n, time.Since(began))
+		}
+		<-sent
+	})
 	bubble(t, "nothing waits for one that is over", func(t *testing.T) {
 		s := newServer(t)
 		c, p := dial(t, s, client.Options{})
