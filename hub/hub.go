@@ -90,7 +90,7 @@ type history struct {
 // New returns a hub. nil means the zero Options.
 func New(opts *Options) *Hub {
 	h := &Hub{peers: map[string]*Peer{}, spare: make(chan *Peer)}
-	h.ending.begun = make(chan struct{})
+	h.ending.draining = make(chan struct{})
 	h.ending.ctx, h.ending.end = context.WithCancel(context.Background())
 	if opts != nil {
 		h.opts = *opts
@@ -168,7 +168,7 @@ func (h *Hub) accept(r *http.Request) (func(transport.Conn), error) {
 func (h *Hub) crowded() (draining, full bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.ending.draining, h.full()
+	return h.ending.begun(), h.full()
 }
 
 func (h *Hub) closedDown() error {
@@ -221,7 +221,7 @@ func (h *Hub) add(p *Peer, welcome *message.Frame) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.ending.draining:
+	case h.ending.begun():
 		return message.CloseAway
 	case h.full():
 		return message.CloseTooMany

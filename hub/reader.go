@@ -44,7 +44,7 @@ func (h *Hub) work(p *Peer) {
 			timer.Reset(spareTime)
 		case <-timer.C:
 			return
-		case <-h.ending.begun:
+		case <-h.ending.draining:
 			return
 		}
 	}

@@ -18,11 +18,20 @@ import (
 type ending struct {
 	ctx      context.Context // until Shutdown returns
 	end      context.CancelFunc
-	draining bool               // nobody is let in
-	begun    chan struct{}      // closed when draining is set
+	draining chan struct{}      // closed when nobody is let in any more
 	closed   bool               // nobody is even turned away in good order
 	leaving  map[*Peer]struct{} // unknown, or not known any more, but still read
 	reading  sync.WaitGroup     // a count for each connection that is read
+}
+
+// begun reports whether Shutdown has been called.
+func (e *ending) begun() bool {
+	select {
+	case <-e.draining:
+		return true
+	default:
+		return false
+	}
 }
 
 func (e *ending) leave(p *Peer) {
@@ -119,9 +128,8 @@ func (p *Peer) discard() {
 func (h *Hub) Shutdown(ctx context.Context) error {
 	h.freeze()
 	h.mu.Lock()
-	if !h.ending.draining {
-		h.ending.draining = true
-		close(h.ending.begun)
+	if !h.ending.begun() {
+		close(h.ending.draining)
 	}
 	h.mu.Unlock()
 	defer h.ending.end()
