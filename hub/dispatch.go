@@ -129,7 +129,7 @@ func (p *Peer) run(f *handler, r *Request, in *inbound) {
 		return ignoreClosed(p.reply(name, r.ID, result))
 	})
 	if err != nil && r.stored() {
-		p.answers.refused(answerKey{r.Room.Name(), r.ID}, r.published.receipt.Duplicate)
+		p.refused(answerKey{r.Room.Name(), r.ID}, r.published.receipt.Duplicate)
 	}
 	p.answer(in, err)
 }

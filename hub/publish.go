@@ -71,11 +71,13 @@ type waiting struct {
 	ready    bool        // the handler has returned
 	answered bool        // without a cursor, as its turn did not come, or with an error
 	result   message.Raw // what it returned
-	timer    *time.Timer // of what is ready
+	timer    *time.Timer // of what is ready: until it is answered, then until it is forgotten
 }
 
-// patience is for how long a publisher waits for its message's turn.
-const patience = time.Second
+const (
+	patience = time.Second // for which a publisher waits for its message's turn
+	oblivion = time.Minute // for which what is answered waits for it: it may never come
+)
 
 func (a *answers) expect(k answerKey) {
 	a.mu.Lock()
@@ -94,11 +96,13 @@ func (a *answers) forget(k answerKey) {
 
 // refused notes that a message which is stored was answered with an error: when its
 // turn comes, there is no other answer. That of a duplicate has been before.
-func (a *answers) refused(k answerKey, duplicate bool) {
+func (p *Peer) refused(k answerKey, duplicate bool) {
+	a := &p.answers
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if w := a.waiting[k]; w != nil && w.cursor == "" && !duplicate {
 		w.ready, w.answered = true, true
+		w.timer = time.AfterFunc(oblivion, func() { p.late(k, w) })
 		return
 	}
 	a.drop(k)
@@ -203,13 +207,17 @@ func (p *Peer) settle(r *Request, result any) error {
 		acknowledge(name, r.ID, "", content, message.Disconnect))
 }
 
-// late answers a message that is stored, but whose turn has not come. Who is
-// behind has to wait for it like for everything else.
+// late answers a message that is stored, but whose turn has not come, and later
+// forgets it. Who is behind has to wait for it like for everything else.
 func (p *Peer) late(k answerKey, w *waiting) {
 	a := &p.answers
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.waiting[k] != w || w.answered {
+	switch {
+	case a.waiting[k] != w:
+		return
+	case w.answered:
+		a.drop(k)
 		return
 	}
 	select {
@@ -218,8 +226,9 @@ func (p *Peer) late(k answerKey, w *waiting) {
 		w.timer.Reset(patience)
 		return
 	}
-	w.answered = true // when its turn comes, it has been
 	_ = p.conn.Write(acknowledge(k.room, k.id, "", w.result, message.Disconnect))
+	w.answered, w.result = true, message.Raw{} // when its turn comes, it has been
+	w.timer.Reset(oblivion)
 }
 
 // hurry answers what waits for its turn in a room that the peer is about to leave; ""

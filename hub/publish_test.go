@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -290,6 +291,62 @@ func TestLateEngine(t *testing.T) {
 		}
 		<-time.After(5 * time.Second)
 		c.ExpectNone()
+		shutDown(t, h)
+	})
+}
+
+// blind is one whose log cannot be looked at for some time.
+type blind struct {
+	tardy
+	now *atomic.Bool
+}
+
+func (e blind) Heads(ctx context.Context, ts ...engine.Topic) ([]engine.Position, error) {
+	if e.now.Load() {
+		return nil, engine.ErrUnavailable
+	}
+	return e.tardy.Heads(ctx, ts...)
+}
+
+func (e blind) Read(ctx context.Context, t engine.Topic, from engine.Position, limit int) (engine.Page, error) {
+	if e.now.Load() {
+		return engine.Page{}, engine.ErrUnavailable
+	}
+	return e.tardy.Read(ctx, t, from, limit)
+}
+
+// TestForgottenAnswer: a message whose turn does not come for long is not remembered
+// by its publisher, whatever the answer was. When it comes, its place is told.
+func TestForgottenAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := blind{tardy{memory.New(nil), 2 * time.Minute}, &atomic.Bool{}}
+		h := newHub(t, &hub.Options{Engine: e})
+		rooms := h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}})
+		hub.On(rooms, say, func(ctx context.Context, r *hub.Request, in text) error {
+			if err := r.Others(ctx, say.New(in)); err != nil || in.Body == "fine" {
+				return err
+			}
+			return message.Errorf(message.Denied, "after it was published")
+		})
+		c := hubtest.Dial(t, h)
+		c.Join("log/1", nil)
+		e.now.Store(true)
+		for _, id := range []string{"fine", "wrong"} {
+			e := say.New(text{id})
+			e.ID = id
+			c.Send("log/1", e)
+		}
+		got := map[string]int{}
+		for i := range 4 {
+			if i == 2 {
+				<-time.After(2 * time.Minute)
+			}
+			m := c.Next()
+			got[fmt.Sprint(m.Type, m.ID, m.Cursor != "")]++
+		}
+		if want := map[string]int{"errorwrongfalse": 1, "ackfinefalse": 1, "ackfinetrue": 1, "ackwrongtrue": 1}; !maps.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
 		shutDown(t, h)
 	})
 }
