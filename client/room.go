@@ -76,16 +76,22 @@ type waiter struct {
 // joining reports whether messages to the room have to wait.
 func (m *membership) joining() bool { return m.wanted && !m.joined }
 
-// uninvited is the epoch of what comes from a room into which the server has put a
-// client that did not ask for it.
-const uninvited = -1
+// uninvited marks, by being negative, the epoch of what comes from a room into which
+// the server has put a client that did not ask for it.
+func (m *membership) uninvited() int { return -1 - m.epoch }
 
-// over reports whether what came in that epoch is not to be handled any more.
-func (m *membership) over(epoch int) bool { return epoch != uninvited && epoch != m.epoch }
+// over reports whether what came in that epoch is not to be handled any more. What
+// came uninvited still is after the next Join, which does not end anything.
+func (m *membership) over(epoch int) bool {
+	if epoch < 0 {
+		return m.epoch > -epoch
+	}
+	return epoch != m.epoch
+}
 
 // counts reports whether what came in that epoch moves the position.
 func (m *membership) counts(epoch int) bool {
-	return epoch == m.epoch || epoch == uninvited && !m.wanted
+	return epoch == m.epoch || epoch == m.uninvited() && !m.wanted
 }
 
 // Name is the name of the room.
@@ -117,7 +123,9 @@ func (r *Room) Count() int {
 func (r *Room) OnGap(fn func(Gap)) { add(r, &r.onGap, fn) }
 
 // OnLost calls fn when the client is no longer a member although it did not
-// leave: it was not let in again after a reconnect.
+// leave: it was not let in again after a reconnect, or the server has taken it out,
+// which is a *message.Error of the code message.NotMember. It comes after the
+// messages before it.
 func (r *Room) OnLost(fn func(error)) { add(r, &r.onLost, fn) }
 
 // OnPresence calls fn with each change of who is in the room, after a join with
@@ -388,9 +396,14 @@ func (r *Room) stopAgain() {
 	}
 }
 
-// refused ends the membership: it is the server's last word. What waits for the
-// room ends with it. Client.mu is held.
-func (r *Room) refused(err error) (ends settled, then func()) {
+// refused ends the membership: it is the server's last word. Client.mu is held.
+func (r *Room) refused(err error) (settled, func()) {
+	return r.lost(err, fmt.Errorf("client: joining %q again: %w", r.name, err))
+}
+
+// lost ends the membership, and what waits for the room with it. Handlers of a client
+// that was a member are told why. Client.mu is held.
+func (r *Room) lost(err, why error) (ends settled, then func()) {
 	ends = r.client.out.each(func(q *request) error {
 		if q.room != r || q.written {
 			return nil
@@ -402,7 +415,7 @@ func (r *Room) refused(err error) (ends settled, then func()) {
 	if !been {
 		return ends, nil // Join tells it
 	}
-	return ends, func() { call(r, epoch, &r.onLost, fmt.Errorf("client: joining %q again: %w", r.name, err)) }
+	return ends, func() { call(r, epoch, &r.onLost, why) }
 }
 
 // forget ends the membership; whoever waits for a join is told why. Client.mu is

@@ -400,6 +400,72 @@ func TestNotLetInAgain(t *testing.T) {
 	})
 }
 
+// TestTakenOut: the server's end of a membership comes after the messages before it,
+// and ends what waits for the room.
+func TestTakenOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":2,"presence":[{"from":"ben"},{"from":"peer"}]}`)
+		rec := watch(r)
+		r.OnLost(func(err error) { rec.add("lost: %v", codeOf(err)) })
+		out := func() { p.send(`{"type":"left","room":"chat/1","from":%q}`, c.Status().ID) }
+		p.say("c1", "before")
+		p.send(`{"type":"left","room":"chat/1","from":"ben"}`)
+		synctest.Wait()
+		if !r.Joined() {
+			t.Error("another's end is taken for its own")
+		}
+		out()
+		p.say("c2", "nothing follows")
+		if got := rec.take(); !slices.Equal(got, []string{"before", "lost: not_member", "nothing follows"}) || r.Joined() || r.Count() != 0 {
+			t.Errorf("%q, joined %t, %d members", got, r.Joined(), r.Count())
+		}
+		out() // who did not ask to be there is not told
+		p.cut()
+		p = s.welcomed().again()
+		p.quiet() // not joined again
+		info := join(r, nil)
+		w := p.expect("join")
+		p.ack(w, `{"members":1}`, "")
+		if got := <-info; got.err != nil || w.Since != nil {
+			t.Errorf("%v, since %q", got.err, sinceOf(w))
+		}
+		if got := rec.take(); len(got) != 0 {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// TestUninvitedAfterLeave: what came while the client had not asked to be in the room is
+// not handled after it has joined and left.
+func TestUninvitedAfterLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r, busy := c.Room("chat/1"), make(chan struct{})
+		client.On(c, say, func(client.Message[text]) { <-busy })
+		rec := watch(r)
+		p.send(`{"type":"say","content":{"body":"this handler takes its time"}}`)
+		p.say("c1", "uninvited")
+		synctest.Wait()
+		done := join(r, nil)
+		p.ack(p.expect("join"), `{"members":1}`, "")
+		if got := <-done; got.err != nil {
+			t.Fatal(got.err)
+		}
+		left := later(func() error { return r.Leave(t.Context()) })
+		p.ack(p.expect("leave"), "", "")
+		if err := <-left; err != nil {
+			t.Fatal(err)
+		}
+		close(busy)
+		if got := rec.take(); len(got) != 0 {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
 // TestPost, T19: a message to a room that one is not in.
 func TestPostWithoutJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

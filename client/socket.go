@@ -327,7 +327,7 @@ func (s *socket) room(e *message.Envelope) (*Room, int) {
 	case r.member.joined:
 		return r, r.member.epoch
 	case !r.member.wanted && r.member.leaving == 0:
-		return r, uninvited
+		return r, r.member.uninvited()
 	}
 	return nil, 0
 }
@@ -378,7 +378,11 @@ func (s *socket) message(e *message.Envelope, size int) {
 
 func (s *socket) presence(e *message.Envelope, size int) {
 	r, epoch := s.room(e)
-	if r == nil || epoch == uninvited { // there is no list to begin with
+	switch {
+	case r == nil || epoch < 0: // there is no list to begin with
+		return
+	case e.Type == envelope.Left && e.From == s.welcome.ID:
+		s.expelled(r, epoch, size)
 		return
 	}
 	s.client.mu.Lock()
@@ -392,6 +396,20 @@ func (s *socket) presence(e *message.Envelope, size int) {
 		call(r, epoch, &r.onPresence, change)
 		r.passed(epoch, e.Cursor)
 	}, size)
+}
+
+// expelled ends a membership that the server has ended.
+func (s *socket) expelled(r *Room, epoch, size int) {
+	why := message.Errorf(message.NotMember, "the server has taken the client out of the room %q", r.name)
+	s.client.mu.Lock()
+	if r.member.epoch != epoch { // it was left meanwhile
+		s.client.mu.Unlock()
+		return
+	}
+	ends, then := r.lost(why, why)
+	s.client.mu.Unlock()
+	ends.tell()
+	s.put(then, size)
 }
 
 func (s *socket) gap(e *message.Envelope, size int) {
