@@ -93,7 +93,7 @@ export class HubImpl extends Channel {
 
   private _answered(answer: Envelope, place: Channel | undefined): void {
     const { type, id, content, cursor } = answer;
-    const item = id ? this._outgoing._settle(id) : undefined;
+    const item = this._outgoing._settle(id!);
     if (type == 'ack') {
       item?._done(answer);
       if (place instanceof RoomImpl) {

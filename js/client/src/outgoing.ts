@@ -106,6 +106,7 @@ export class Outgoing {
   /** What was asked before a gap may be answered at any time. */
   _doubt(): void {
     this._gap = true;
+    this._doubts.clear(); // of what has been answered: from now on it is not known
     for (const [id, item] of this._items) if (item._sent) this._doubts.add(id);
   }
 

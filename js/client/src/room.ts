@@ -56,11 +56,10 @@ export class RoomImpl extends Channel {
     return promise;
   }
 
-  leave(): Promise<void> {
+  async leave(): Promise<void> {
     const tell = this._promise && this._hub._link._isUp;
     this._forget();
-    if (!tell) return Promise.resolve();
-    return this._quit();
+    if (tell) await this._quit();
   }
 
   private _quit(): Promise<void> {
@@ -174,6 +173,8 @@ export class RoomImpl extends Channel {
     if (this.joined) this.presence._apply(message); // there is no list to begin with
     this._emit(type, message);
     this._processed(cursor, true);
+    // The server has taken us out: it is a leave that nobody has asked for.
+    if (type == 'left' && message.from == this._hub.id) this._forget();
   }
 
   /**

@@ -192,12 +192,12 @@ export type Off = () => void;
 export interface RoomEvents {
   /** Joined, for the first time or again. */
   join: Joined;
-  /** No longer a member: left, or not let in again (then `error` says why). */
+  /** No longer a member: left, taken out by the server, or not let in again (then `error` says why). */
   leave: undefined;
   gap: Gap;
   /** Another member came. */
   joined: Message;
-  /** Another member went. */
+  /** Another member went, or, where `from` is `hub.id`, the server has taken this client out. */
   left: Message;
   /** Many came or went, a state changed, or the room only counts. */
   presence: Message<PresenceChange>;

@@ -241,6 +241,44 @@ describe('membership', () => {
   });
 });
 
+describe('a room that the server takes the client out of', () => {
+  test('tells it in its order, ends what waits for the room, and is not joined again', async () => {
+    const socket = up();
+    room.join();
+    admit(socket);
+    const told = [];
+    room.on('left', ({ from }) => told.push(from));
+    const loop = (async () => { for await (const { content } of room.messages('msg')) told.push(content); })();
+    msg(socket, 'before');
+    socket.frame({ type: 'left', room: 'chat/1', from: 'ben' });
+    assert.equal(room.joined, true);
+    socket.frame({ type: 'left', room: 'chat/1', from: hub.id });
+    await loop;
+    assert.deepEqual(told, ['ben', hub.id, 'before']);
+    assert.deepEqual(events.slice(1), ['before', ['leave', undefined]]);
+    assert.deepEqual([room.joined, errors], [false, []]);
+    const refused = outcome(room.send('msg', 'after'));
+    const [sent] = socket.take('msg');
+    socket.error(sent, { code: 'not_member' });
+    await settle();
+    assert.equal(refused.now.code, 'not_member');
+    assert.deepEqual(again().take(), []);
+  });
+
+  test('may be joined again, without a past', async () => {
+    const socket = up();
+    room.join();
+    admit(socket, { members: 1, cursor: 'c1' });
+    msg(socket, 'two', 'c2');
+    socket.frame({ type: 'left', room: 'chat/1', from: hub.id });
+    const joined = outcome(room.join());
+    assert.equal('since' in admit(socket, { members: 1, cursor: 'c2' }), false);
+    await settle();
+    assert.deepEqual(joined.now.value, { members: 1, cursor: 'c2' });
+    assert.deepEqual(events.map((event) => event[0] ?? event), ['join', 't', 'leave', 'join']);
+  });
+});
+
 describe('a room into which the server puts the client', () => {
   const names = () => events.map((event) => Array.isArray(event) ? event[0] : event);
 
