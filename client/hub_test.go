@@ -205,6 +205,22 @@ func TestHubKicks(t *testing.T) {
 	}
 }
 
+func TestHubTakesOut(t *testing.T) {
+	h := chatHub(t, &hub.Options{Identify: byQuery})
+	c := connect(t, listen(t, h, ""), client.Options{Header: as("ana")})
+	r := enter(t, c, "chat/1")
+	lost := make(chan error, 1)
+	r.OnLost(func(err error) { lost <- err })
+	h.User("ana").Leave("chat/1")
+	if err := get(t, lost); codeOf(err) != message.NotMember || r.Joined() {
+		t.Errorf("%v, joined %t", err, r.Joined())
+	}
+	if _, err := client.Send(t.Context(), r, say, text{"hi"}); codeOf(err) != message.NotMember {
+		t.Errorf("%v", err)
+	}
+	enter(t, c, "chat/1")
+}
+
 func TestHubPutsIn(t *testing.T) {
 	h := chatHub(t, &hub.Options{Identify: byQuery})
 	s := listen(t, h, "")
