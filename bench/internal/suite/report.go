@@ -39,6 +39,7 @@ func (r Report) Write(w io.Writer) error {
 		fmt.Fprintf(&b, "- Left out: %s\n", reason)
 	}
 	b.WriteString("\nREADME.md says what this measures and what it does not.\n")
+	r.writeVerdicts(&b)
 	for _, scenario := range r.Suite.Scenarios {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", scenario.Name, scenario.Title)
 		writeMarkdown(&b, scenario.Table.rows(scenario.entries(r.Suite.Entries), r.Results.Samples[scenario.Name], r.Suite.Runs))

@@ -24,6 +24,7 @@ import (
 type Entry struct {
 	Server
 	Command []string
+	prefix  string // of the rooms
 }
 
 // A Suite is what is to be run.
@@ -117,7 +118,7 @@ func (s *Suite) single(ctx context.Context, scenario Scenario, entry Entry) (loa
 	}
 	defer server.Stop()
 	plan := scenario.Plan
-	plan.Address, plan.PID, plan.Dialect = address, server.PID, entry.Dialect
+	plan.Address, plan.PID, plan.Dialect, plan.Prefix = address, server.PID, entry.Dialect, entry.prefix
 	result, err := s.generate(ctx, plan)
 	if err != nil {
 		return result, errors.Join(err, server.Fault())

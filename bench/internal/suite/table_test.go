@@ -4,6 +4,7 @@ package suite
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,51 @@ func TestReport(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
+	}
+}
+
+func TestGoals(t *testing.T) {
+	ms := func(n int) []load.Result { return []load.Result{sample(time.Duration(n) * time.Millisecond)} }
+	report := Report{
+		Suite: &Suite{Scenarios: Scenarios(Quick)},
+		Results: &Results{Samples: map[string]map[string][]load.Result{
+			"saturated-100":    {Hubbub: ms(400), Coalesce: ms(320)}, // just so
+			"saturated-1000":   {Hubbub: ms(500), Coalesce: ms(390)},
+			"saturated-9000":   {Hubbub: ms(300)},
+			"recoverable-1000": {Hubbub: ms(200), Ephemeral: ms(190)},
+			"idle":             {Hubbub: {{Connections: 1000, Resident: 14_001_000}}},
+		}},
+	}
+	want := [][]string{
+		{"goal", "at most", "measured"},
+		{"saturated, 100 members, against coalesce", "1.25", "1.25 (0.400 / 0.320)"},
+		{"saturated, 1,000 members, against coalesce", "1.25", "1.28 (0.500 / 0.390): missed"},
+		{"saturated, dearest size against cheapest", "1.30", "1.67 (0.500 / 0.300): missed"},
+		{"a room with history, against one without", "1.15", "1.05 (0.200 / 0.190)"},
+		{"idle, bytes resident for a connection", "14,000", "14,001: missed"},
+	}
+	if got := report.verdicts(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%q, want\n%q", got, want)
+	}
+	report.Results = &Results{}
+	if got := report.verdicts(); got != nil {
+		t.Errorf("of nothing: %q", got)
+	}
+}
+
+// TestEntries: a scenario of hubbub's alone has a row for each kind of room.
+func TestEntries(t *testing.T) {
+	all := []Entry{{Server: Server{Name: "gws"}}, {Server: Server{Name: Hubbub, Dialect: envelopes}}}
+	s := Scenario{Kinds: []Kind{{Hubbub, "log/"}, {Ephemeral, ""}}}
+	want := []Entry{
+		{Server: Server{Name: Hubbub, Dialect: envelopes}, prefix: "log/"},
+		{Server: Server{Name: Ephemeral, Dialect: envelopes}},
+	}
+	if got := s.entries(all); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v", got)
+	}
+	if got := s.entries(all[:1]); got != nil {
+		t.Errorf("without hubbub: %+v", got)
 	}
 }
 
