@@ -28,7 +28,7 @@ func goals() []goal {
 		against("saturated, 100 members, against coalesce", "saturated-100", 1.25, Coalesce),
 		against("saturated, 1,000 members, against coalesce", "saturated-1000", 1.25, Coalesce),
 		against("saturated, 9,000 members, against coalesce", "saturated-9000", 1.25, Coalesce),
-		{"saturated, dearest size against cheapest", 1.3, sizes, sizes},
+		{"saturated, 1,000 and 9,000 members, against 100", 1.3, sizes[1:], sizes[:1]},
 		against("sparse, against one-write", "sparse-1000", 1.35, OneWrite),
 		against("4,500 rooms of 2, against one-write", "small-rooms", 1.8, OneWrite),
 		against("echo, against one-write", "echo", 1.5, OneWrite),

@@ -74,7 +74,7 @@ func TestGoals(t *testing.T) {
 		{"goal", "at most", "measured"},
 		{"saturated, 100 members, against coalesce", "1.25", "1.25 (0.400 / 0.320)"},
 		{"saturated, 1,000 members, against coalesce", "1.25", "1.28 (0.500 / 0.390): missed"},
-		{"saturated, dearest size against cheapest", "1.30", "1.67 (0.500 / 0.300): missed"},
+		{"saturated, 1,000 and 9,000 members, against 100", "1.30", "1.25 (0.500 / 0.400)"},
 		{"a room with history, against one without", "1.15", "1.05 (0.200 / 0.190)"},
 		{"idle, bytes resident for a connection", "14,000", "14,001: missed"},
 	}
