@@ -91,28 +91,31 @@ func (l *Logs) begin() (*start, error) {
 	classes := l.classes
 	s := &start{done: make(chan struct{}), node: feed.NewNode(l.bus, l.log, classes, &feed.Options{Resume: l.resume})}
 	l.start = s
-	go func() { // Close waits for it
-		defer close(s.done)
-		if s.err = l.launch(s.node, classes); s.err != nil {
-			s.node.Close()
-		}
-	}()
+	go l.launch(s, classes) // Close waits for it
 	return s, nil
 }
 
-func (l *Logs) launch(node *feed.Node, classes []engine.Class) error {
+// launch starts the engine. If Close has been called meanwhile, which perhaps does not
+// wait so long, it is closed here.
+func (l *Logs) launch(s *start, classes []engine.Class) {
 	id, err := uuid.NewV7()
-	if err != nil {
-		return err
+	if err == nil {
+		err = l.bus.Start(l.ctx, id.String(), classes, sink{s.node})
 	}
-	if err := l.bus.Start(l.ctx, id.String(), classes, sink{node}); err != nil {
-		return err
+	l.mu.Lock()
+	if err == nil && l.ctx.Err() == nil {
+		close(s.done) // before Close is called, so that it sees to the rest
+		l.mu.Unlock()
+		return
 	}
-	if err := l.ctx.Err(); err != nil { // Close has perhaps not waited so long
+	l.mu.Unlock()
+	if err == nil {
+		err = l.ctx.Err()
 		_ = l.bus.Close(l.ctx)
-		return err
 	}
-	return nil
+	s.node.Close()
+	s.err = err
+	close(s.done)
 }
 
 func (s *start) failed() bool {
