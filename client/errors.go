@@ -72,7 +72,10 @@ func refusalOf(r *http.Response) *Refusal {
 		return nil
 	}
 	e := &Refusal{Status: r.StatusCode, RetryAfter: retryAfter(r.Header.Get("Retry-After"))}
-	var body struct{ Code, Message string }
+	var body struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
 	if b, err := io.ReadAll(r.Body); err == nil && json.Unmarshal(b, &body) == nil {
 		e.Code, e.Message = body.Code, body.Message
 	}
@@ -82,7 +85,7 @@ func refusalOf(r *http.Response) *Refusal {
 // retryAfter reads the header, which has seconds or a date.
 func retryAfter(v string) time.Duration {
 	if n, err := strconv.Atoi(v); err == nil {
-		return max(0, min(time.Duration(n), time.Duration(longestWait/time.Second))) * time.Second
+		return time.Duration(max(0, min(n, int(longestWait.Seconds())))) * time.Second
 	}
 	if at, err := http.ParseTime(v); err == nil {
 		return max(0, time.Until(at))

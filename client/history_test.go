@@ -3,7 +3,6 @@ package client_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -17,7 +16,7 @@ import (
 
 // logHub has rooms log/{id} that keep what is said and pass it on to the others.
 func logHub(d room.Recoverable, handled func(string)) *hub.Hub {
-	h := hub.New(&hub.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), DrainTime: 50 * time.Millisecond})
+	h := hub.New(&hub.Options{Log: slog.New(slog.DiscardHandler), DrainTime: 50 * time.Millisecond})
 	hub.On(h.Rooms("log/{id}", &hub.Rule{Delivery: d}), say, func(ctx context.Context, r *hub.Request, in text) error {
 		handled(in.Body)
 		return r.Others(ctx, say.New(in))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"log/slog"
 	"net"
@@ -31,7 +30,7 @@ func chatHub(t *testing.T, opts *hub.Options) *hub.Hub {
 	if opts == nil {
 		opts = &hub.Options{}
 	}
-	opts.Log, opts.DrainTime = slog.New(slog.NewTextHandler(io.Discard, nil)), 100*time.Millisecond
+	opts.Log, opts.DrainTime = slog.New(slog.DiscardHandler), 100*time.Millisecond
 	h := hub.New(opts)
 	chat := h.Rooms("chat/{id}", &hub.Rule{Presence: &room.Presence{}, Join: func(_ context.Context, r *hub.Request) (any, error) {
 		if r.Var("id") == "secret" {
@@ -288,7 +287,7 @@ func TestCuts(t *testing.T) {
 	const messages = 300
 	var mu sync.Mutex
 	var got []string
-	h := hub.New(&hub.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	h := hub.New(&hub.Options{Log: slog.New(slog.DiscardHandler)})
 	hub.On(h.Rooms("chat/{id}", nil), say, func(_ context.Context, _ *hub.Request, in text) error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -350,7 +349,7 @@ func TestCuts(t *testing.T) {
 // nobody listens any more.
 func streaming(t *testing.T, ended chan<- int) *httptest.Server {
 	t.Helper()
-	h := hub.New(&hub.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), DrainTime: 50 * time.Millisecond})
+	h := hub.New(&hub.Options{Log: slog.New(slog.DiscardHandler), DrainTime: 50 * time.Millisecond})
 	up := func(ctx context.Context, r *hub.Request, to int) iter.Seq2[int, error] {
 		return func(yield func(int, error) bool) {
 			if to < 0 {
@@ -453,7 +452,7 @@ func TestHubStreamIsLost(t *testing.T) {
 		t.Error(err)
 	}
 
-	h := hub.New(&hub.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	h := hub.New(&hub.Options{Log: slog.New(slog.DiscardHandler)})
 	hub.Stream(h, numbers, func(ctx context.Context, r *hub.Request, _ int) iter.Seq2[int, error] {
 		return func(yield func(int, error) bool) {
 			yield(1, nil)

@@ -77,8 +77,7 @@ func (c *Client) live(s *socket) ending {
 
 func failure(err error) ending {
 	end := ending{err: err}
-	var refusal *Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		end.after = refusal.RetryAfter
 	}
 	var early *earlyEnd
@@ -91,8 +90,7 @@ func failure(err error) ending {
 // comesBack follows docs/protocol.md, section 5. An expired identity can only be
 // renewed by Options.Header.
 func (c *Client) comesBack(end ending) bool {
-	var refusal *Refusal
-	if errors.As(end.err, &refusal) {
+	if refusal, ok := errors.AsType[*Refusal](end.err); ok {
 		return refusal.Status != http.StatusUnauthorized || c.opts.Header != nil
 	}
 	var closed *CloseError

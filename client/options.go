@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -120,4 +119,4 @@ func bounded(ctx context.Context, most time.Duration) (context.Context, context.
 type timeoutError time.Duration
 
 func (e timeoutError) Error() string        { return "no answer within " + time.Duration(e).String() }
-func (e timeoutError) Is(target error) bool { return errors.Is(context.DeadlineExceeded, target) }
+func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }

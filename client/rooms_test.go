@@ -29,8 +29,7 @@ func join(r *client.Room, content any) <-chan joining {
 }
 
 func codeOf(err error) message.Code {
-	var e *message.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*message.Error](err); ok {
 		return e.Code
 	}
 	return ""

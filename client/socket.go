@@ -70,8 +70,7 @@ func (s *socket) serve() error {
 	_ = s.ws.CloseNow()
 	parts.Wait()
 	s.client.down()
-	var closed *CloseError
-	if errors.As(err, &closed) {
+	if _, ok := errors.AsType[*CloseError](err); ok {
 		return err
 	}
 	return context.Cause(s.ctx)
@@ -83,8 +82,7 @@ func (s *socket) next(ctx context.Context) (message.Envelope, int, error) {
 	for {
 		typ, data, err := s.ws.Read(ctx)
 		if err != nil {
-			var closed websocket.CloseError
-			if errors.As(err, &closed) {
+			if closed, ok := errors.AsType[websocket.CloseError](err); ok {
 				return message.Envelope{}, 0, &CloseError{Code: int(closed.Code), Reason: closed.Reason}
 			}
 			return message.Envelope{}, 0, fmt.Errorf("client: reading: %w", err)

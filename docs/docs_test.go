@@ -89,7 +89,7 @@ func TestDefects(t *testing.T) {
 			t.Errorf("%s has no %q", file, name)
 		}
 	}
-	for _, row := range strings.Split(doc, "\n") {
+	for row := range strings.SplitSeq(doc, "\n") {
 		if strings.HasPrefix(row, "| ") && !shown.MatchString(row) && !strings.Contains(row, "| tests |") {
 			t.Errorf("a row without a test: %s", row)
 		}

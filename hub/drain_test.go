@@ -47,7 +47,7 @@ func thinking(h *hub.Hub, d *diary) <-chan string {
 }
 
 func ask(typ, id string) []byte {
-	return []byte(fmt.Sprintf(`{"type":%q,"id":%q,"content":%q}`, typ, id, id))
+	return fmt.Appendf(nil, `{"type":%q,"id":%q,"content":%q}`, typ, id, id)
 }
 
 // summary is what a client has got, in short: type and id.

@@ -79,8 +79,7 @@ func dialN(t *testing.T, h http.Handler, n int) []*hubtest.Client {
 
 // codeOf is the code that a client was refused with; "" means that it was not.
 func codeOf(err error) message.Code {
-	var e *message.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*message.Error](err); ok {
 		return e.Code
 	}
 	return ""

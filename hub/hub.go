@@ -192,7 +192,8 @@ func (h *Hub) identify(r *http.Request) (string, error) {
 	case errors.As(err, &public):
 		return "", &transport.Refusal{Status: http.StatusUnauthorized, Code: string(public.Code), Message: public.Message}
 	}
-	return "", &transport.Refusal{Status: http.StatusUnauthorized, Code: string(message.Unauthenticated), Message: "who are you? the identity is missing or wrong"}
+	return "", &transport.Refusal{Status: http.StatusUnauthorized, Code: string(message.Unauthenticated),
+		Message: "who are you? the identity is missing or wrong"}
 }
 
 // serve begins the life of one peer. The rest is on a goroutine of its own, whose

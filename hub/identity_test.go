@@ -240,7 +240,7 @@ func TestParametersOutliveTheRequest(t *testing.T) {
 			for round := range 20 { // longer than the time-out of chi
 				r.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/other/page/other", nil))
 				<-time.After(2 * time.Millisecond)
-				c.send([]byte(fmt.Sprintf(`{"type":"where","id":"%d","content":""}`, round+1)), false)
+				c.send(fmt.Appendf(nil, `{"type":"where","id":"%d","content":""}`, round+1), false)
 				c.received().wait(t, 1)
 				want := fmt.Sprintf(`"content":"t%s %s user %s"`, n, n, n)
 				for _, f := range c.received().take() {

@@ -111,7 +111,8 @@ func (b *Inbox) has(user string) bool {
 
 func (b *Inbox) check(user string) error {
 	if !b.has(user) {
-		return &message.Error{Code: message.Invalid, Message: fmt.Sprintf("no inbox of the pattern %q is that of the user %q", b.scope.pattern, user), Field: "user"}
+		return &message.Error{Code: message.Invalid, Field: "user",
+			Message: fmt.Sprintf("no inbox of the pattern %q is that of the user %q", b.scope.pattern, user)}
 	}
 	return nil
 }

@@ -263,11 +263,7 @@ func (p *Peer) apart(end func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.gone {
-		p.hub.running.Add(1) // p's reader is counted as long as p is here
-		go func() {
-			defer p.hub.running.Done()
-			end()
-		}()
+		p.hub.running.Go(end) // p's reader is counted as long as p is here
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -297,8 +298,8 @@ func (s *Scope) wrap(f *handler) Handler {
 		all = append(append([]Middleware(nil), all...), s.middleware...)
 	}
 	run := f.run
-	for i := len(all) - 1; i >= 0; i-- {
-		run = all[i](run)
+	for _, a := range slices.Backward(all) {
+		run = a(run)
 		mustNotBeNil(run == nil, "what a middleware made of a handler of %s", s)
 	}
 	return run

@@ -90,7 +90,7 @@ func TestPrecedence(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHub(t, nil)
 				s := h.Rooms("chat", nil)
-				for _, name := range strings.Split(tt.have, ",") {
+				for name := range strings.SplitSeq(tt.have, ",") {
 					if register := all[name]; register != nil {
 						register(h, s)
 					}

@@ -212,7 +212,7 @@ func (p *player) send(c *actor, what string) {
 		return
 	}
 	data := []byte(m[1])
-	for _, x := range strings.Fields(m[2]) {
+	for x := range strings.FieldsSeq(m[2]) {
 		b, _ := strconv.ParseUint(x, 16, 8)
 		data = append(data, byte(b))
 	}

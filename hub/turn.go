@@ -228,11 +228,7 @@ func (p *Peer) done() bool {
 	left := p.turn.left
 	p.mu.Unlock()
 	if left { // the application may take its time, and there may be more to be read
-		p.hub.running.Add(1)
-		go func() {
-			defer p.hub.running.Done()
-			p.disconnect()
-		}()
+		p.hub.running.Go(p.disconnect)
 	}
 	return r == nil
 }
@@ -244,10 +240,8 @@ func (p *Peer) aside(run func()) {
 	}
 	side := p.turn.side
 	side <- struct{}{}
-	p.hub.running.Add(1)
-	go func() {
-		defer p.hub.running.Done()
+	p.hub.running.Go(func() {
 		defer func() { <-side }()
 		run()
-	}()
+	})
 }

@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -342,12 +343,12 @@ func (c *Client) Cut() { c.conn.Abort() }
 func (c *Client) state() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := ""
+	var s strings.Builder
 	for _, e := range c.inbox {
-		s += fmt.Sprintf("\n  there is %q in room %q: %.200s", e.Type, e.Room, e.Content.Data)
+		fmt.Fprintf(&s, "\n  there is %q in room %q: %.200s", e.Type, e.Room, e.Content.Data)
 	}
 	if c.err != nil {
-		s += fmt.Sprintf("\n  the connection has ended: %v", c.err)
+		fmt.Fprintf(&s, "\n  the connection has ended: %v", c.err)
 	}
-	return s
+	return s.String()
 }

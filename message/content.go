@@ -104,7 +104,7 @@ func validatorOf(v any) validator {
 		return c
 	}
 	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.Elem().Kind() == reflect.Pointer && !p.Elem().IsNil() {
-		c, _ := p.Elem().Interface().(validator)
+		c, _ := reflect.TypeAssert[validator](p.Elem())
 		return c
 	}
 	return nil
@@ -114,8 +114,7 @@ func validatorOf(v any) validator {
 // Go type names are no business of a client.
 func invalid(err error) *Error {
 	e := &Error{Code: Invalid, Message: "the content does not have the expected form", Field: "content"}
-	var at *json.SemanticError
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*json.SemanticError](err); ok {
 		e.Field = field(string(at.JSONPointer))
 		if kind := at.JSONKind.String(); kind != "" && kind != "invalid" {
 			e.Message = e.Field + " cannot be " + article(kind)
@@ -138,8 +137,7 @@ func article(kind string) string {
 
 // refused turns the answer of Validate into the sender's error.
 func refused(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Code: Invalid, Message: err.Error(), Field: "content"}

@@ -12,11 +12,11 @@ import (
 	"github.com/hubbub-go/hubbub/room"
 )
 
-// crowd makes a room with members named a, b, c, …
+// crowd makes a room with members named a, b, c and so on.
 func crowd(t *testing.T, m *room.Manager, name, ids string) (*room.Room, map[string]*member) {
 	t.Helper()
 	r, members := m.Get(name), map[string]*member{}
-	for _, id := range strings.Split(ids, "") {
+	for id := range strings.SplitSeq(ids, "") {
 		members[id] = &member{id: id}
 		join(t, r, members[id], nil)
 	}
@@ -26,7 +26,7 @@ func crowd(t *testing.T, m *room.Manager, name, ids string) (*room.Room, map[str
 // heard is who has got something since, each as often as it did.
 func heard(members map[string]*member) string {
 	var ids []string
-	for _, id := range strings.Split("abcdefghijklmnopqrstuvwxyz", "") {
+	for id := range strings.SplitSeq("abcdefghijklmnopqrstuvwxyz", "") {
 		if m := members[id]; m != nil {
 			ids = append(ids, strings.Repeat(id, len(m.take())))
 		}

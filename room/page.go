@@ -85,13 +85,10 @@ func (r *Room) before(ctx context.Context, end engine.Position, n int) ([]engine
 		return nil, err
 	}
 	head := heads[0]
-	switch {
-	case end == engine.Position{}:
+	if end == (engine.Position{}) {
 		end = engine.Position{Epoch: head.Epoch, Offset: head.Offset + 1}
-	default:
-		if err := r.owns(ctx, end, head); err != nil {
-			return nil, err
-		}
+	} else if err := r.owns(ctx, end, head); err != nil {
+		return nil, err
 	}
 	if end.Offset <= 1 {
 		return nil, nil // before everything

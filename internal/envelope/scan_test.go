@@ -14,9 +14,10 @@ func TestParse(t *testing.T) {
 	nest := func(n int) string {
 		return `{"type":"a","content":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `}`
 	}
-	many := `{"type":"a","content":{`
+	var many strings.Builder
+	many.WriteString(`{"type":"a","content":{`)
 	for i := range 40 {
-		many += `"k` + strings.Repeat("x", i) + `":1,`
+		many.WriteString(`"k` + strings.Repeat("x", i) + `":1,`)
 	}
 	tests := []struct {
 		name, in string
@@ -34,7 +35,7 @@ func TestParse(t *testing.T) {
 		{"no such second", `{"type":"a","timestamp":"2016-12-31T23:59:61Z"}`, "timestamp"},
 		{"cut time", `{"type":"a","timestamp":"2016-12-31T23:59:60"}`, "timestamp"},
 		{"C1 control in room", "{\"type\":\"a\",\"room\":\"\u0085\"}", ""},
-		{"many names", many + `"z":1}}`, ""},
+		{"many names", many.String() + `"z":1}}`, ""},
 		{"surrogate pair", `{"type":"a","content":"\ud83d\ude00"}`, ""},
 		{"depth 64", nest(64), ""},
 		{"depth 65", nest(65), "deeper"},
@@ -42,7 +43,7 @@ func TestParse(t *testing.T) {
 		{"duplicate by escape", `{"type":"a","\u0074ype":"b"}`, "twice"},
 		{"duplicate inside", `{"type":"a","content":{"x":1,"x":2}}`, "twice"},
 		{"duplicate inside by escape", `{"type":"a","content":{"x":1,"\u0078":2}}`, "duplicate"},
-		{"duplicate among many", many + `"k":1}}`, "duplicate"},
+		{"duplicate among many", many.String() + `"k":1}}`, "duplicate"},
 		{"lone surrogate", `{"type":"a","content":"\ud83d"}`, "not valid JSON"},
 		{"other case", `{"Type":"a"}`, "missing"},
 		{"no type", `{"content":1}`, "missing"},

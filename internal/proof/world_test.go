@@ -24,7 +24,7 @@ type text struct {
 
 const (
 	say  message.Kind[text] = "say"
-	log1                    = "log/1"
+	log1 string             = "log/1"
 )
 
 // server is one that can be started anew, at the address of its network.

@@ -8,7 +8,7 @@ import (
 
 func TestBucketsAreContiguous(t *testing.T) {
 	previous := -1
-	for v := uint64(0); v < 1<<16; v++ {
+	for v := range uint64(1 << 16) {
 		i := bucket(v)
 		if i != previous && i != previous+1 {
 			t.Fatalf("bucket(%d) = %d after %d", v, i, previous)
