@@ -55,9 +55,17 @@ type Class struct {
 	// engine may keep fewer only if it then always knows Entry.Prev. Bus.Start fails
 	// for Bytes that the engine's own options do not allow a log.
 	Keep    int
-	Bytes   int           // and about how many bytes of Record.Data; 0: no limit of the class
 	KeepFor time.Duration // and for how long; 0: no limit by age
-	Dedupe  time.Duration // how long Record.Dedupe is remembered at least; 0: not at all
+
+	// Bytes is about how many bytes of Record.Data each log keeps, 0: no limit of the
+	// class. With entries of 1 KiB and more it is half of that at least and twice that at
+	// most: an engine may count what an entry costs beside its data, and drop several at
+	// once. A record that is larger is taken all the same.
+	Bytes int
+
+	// Dedupe is how long Record.Dedupe is remembered at least, whether or not the entry
+	// is still kept, and whatever other classes say; 0: not at all.
+	Dedupe time.Duration
 }
 
 // Validate says what is wrong with a class. Bus.Start refuses such a class.
@@ -83,14 +91,19 @@ func (c Class) Validate() error {
 
 // Record is what is appended. Engines never look into Data.
 type Record struct {
-	ID     [16]byte // different messages have different ones
-	Dedupe string   // empty, or a key for (room, sender, message) that is unique over all rooms
-	Data   []byte
+	ID   [16]byte // different messages have different ones
+	Data []byte
+
+	// Dedupe is empty, or a key for (room, sender, message) that is unique over all
+	// rooms. Of several appends with one key, through whichever nodes and at the same
+	// time too, one is stored, and the others are answered as its duplicates.
+	Dedupe string
 
 	// At, if it is not nil, makes the append conditional: it is stored only if
 	// this is the head of the log, as Heads gives it for one topic, and fails with
-	// ErrConflict otherwise. Tags are compared if neither is 0. A record whose
-	// Dedupe is known is a duplicate, and no conflict.
+	// ErrConflict otherwise. Epochs and offsets are compared, and tags if neither is 0;
+	// so the zero Position is no head, not even of an empty log. A record whose Dedupe
+	// is known is a duplicate, and no conflict.
 	At *Position
 }
 
@@ -146,13 +159,15 @@ const (
 // The errors that callers tell apart; engines wrap them. Every other error is
 // for good: a retry of the same call fails too.
 var (
-	// ErrUnavailable: nothing was stored or sent, as far as is known. Before
-	// Start and after Close every method returns it.
+	// ErrUnavailable: nothing was stored or sent, nor will it be. An append of which
+	// that is not certain fails with ErrUncertain. Before Start and after Close every
+	// method returns it.
 	ErrUnavailable = errors.New("engine: unavailable")
 	// ErrUncertain: the record may be stored. A retry with the same Dedupe inside
 	// the class's window settles it.
 	ErrUncertain = errors.New("engine: outcome of the append unknown")
-	// ErrConflict: nothing was stored, as the log is not where Record.At says.
+	// ErrConflict: nothing was stored, as the log is not where Record.At says. The
+	// record's Dedupe is not remembered.
 	ErrConflict = errors.New("engine: the log has gone on")
 )
 

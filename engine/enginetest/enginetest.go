@@ -95,7 +95,14 @@ var checks = []check{
 	{"own entries", ownEntries},
 	{"dedupe", dedupe},
 	{"dedupe window", dedupeWindow},
+	{"dedupe beyond the entry", dedupeBeyond},
+	{"dedupe at once", dedupeAtOnce},
 	{"condition", condition},
+	{"condition on a place", conditionPlace},
+	{"condition on what is gone", conditionAged},
+	{"conflict forgotten", conflictForgotten},
+	{"unavailable", unavailable},
+	{"unavailable in an outage", unavailableOutage},
 	{"prev chain", prevChain},
 	{"pages", pages},
 	{"anchor", anchor},
@@ -103,6 +110,7 @@ var checks = []check{
 	{"heads", heads},
 	{"empty log", emptyLog},
 	{"window by count", windowByCount},
+	{"window by bytes", windowByBytes},
 	{"window by age", windowByAge},
 	{"quiet room", quietRoom},
 	{"epoch", epoch},
@@ -122,6 +130,18 @@ var classes = []engine.Class{
 	{Name: "few", Level: engine.Recoverable, Keep: 5, KeepFor: time.Hour, Dedupe: time.Minute},
 	{Name: "short", Level: engine.Recoverable, Keep: 1000, KeepFor: 2 * time.Second, Dedupe: time.Second},
 	{Name: "loose", Level: engine.Ephemeral},
+	{Name: "brief", Level: engine.Recoverable, Keep: 1000, KeepFor: time.Second, Dedupe: time.Minute},
+	{Name: "bytes", Level: engine.Recoverable, Keep: 1000, Bytes: 64 << 10, KeepFor: time.Hour, Dedupe: time.Minute},
+}
+
+// class returns the class of that name.
+func class(name string) engine.Class {
+	return classes[slices.IndexFunc(classes, func(c engine.Class) bool { return c.Name == name })]
+}
+
+// in returns the topic of a room of that class.
+func in(class, name string) engine.Topic {
+	return engine.Topic{Kind: engine.KindRoom, Class: class, Name: name}
 }
 
 // log returns the topic of a room with a log, as most checks use it.

@@ -2,7 +2,6 @@ package enginetest_test
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"runtime"
 	"slices"
@@ -136,8 +135,9 @@ func TestCatches(t *testing.T) {
 type broken struct {
 	*memory.Engine
 
+	kept func([]engine.Class) // changes what Start is told
 	sink func(engine.Sink) engine.Sink
-	put  func(e *memory.Engine, ctx context.Context, t engine.Topic, r engine.Record, done func(engine.Ack, error))
+	put  put
 	page func(*engine.Page, engine.Position)
 	head func(*engine.Position)
 	sub  func(ctx context.Context, e *memory.Engine, ts []engine.Topic) error
@@ -148,12 +148,16 @@ func (b *broken) Start(ctx context.Context, node string, classes []engine.Class,
 	if b.sink != nil {
 		sink = b.sink(sink)
 	}
+	if b.kept != nil {
+		classes = slices.Clone(classes)
+		b.kept(classes)
+	}
 	return b.Engine.Start(ctx, node, classes, sink)
 }
 
 func (b *broken) Append(ctx context.Context, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
 	if b.put != nil {
-		b.put(b.Engine, ctx, t, r, done)
+		b.put(ctx, b.Engine, t, r, done)
 		return
 	}
 	b.Engine.Append(ctx, t, r, done)
@@ -255,167 +259,4 @@ func swap[T any]() func(v T, pass func(T)) {
 			held = nil
 		}
 	}
-}
-
-var breaks = []struct {
-	name, check string
-	wrap        func(*memory.Engine) engine.Bus
-}{
-	{"frames out of order", "bus order", func(e *memory.Engine) engine.Bus {
-		mix := swap[[]byte]()
-		return frames(func(s engine.Sink, t engine.Topic, frame []byte) {
-			mix(frame, func(f []byte) { s.Frame(t, f) })
-		})(e)
-	}},
-	{"echo", "no echo", func(e *memory.Engine) engine.Bus { return &echo{Engine: e} }},
-	{"all topics", "interest", func(e *memory.Engine) engine.Bus {
-		return &broken{Engine: e, sub: func(ctx context.Context, e *memory.Engine, ts []engine.Topic) error {
-			never := engine.Topic{Kind: engine.KindRoom, Class: "loose", Name: "never"}
-			return e.Subscribe(ctx, append(ts, never)...)
-		}}
-	}},
-	{"frames twice", "hostile names", frames(func(s engine.Sink, t engine.Topic, frame []byte) {
-		s.Frame(t, frame)
-		s.Frame(t, frame)
-	})},
-	{"a name that cannot be subscribed to", "hostile names", func(e *memory.Engine) engine.Bus {
-		return &broken{Engine: e, sub: func(ctx context.Context, e *memory.Engine, ts []engine.Topic) error {
-			for _, t := range ts {
-				if t.Name != "*" {
-					if err := e.Subscribe(ctx, t); err != nil {
-						return err
-					}
-				}
-			}
-			return nil
-		}}
-	}},
-	{"small frames only", "large", frames(func(s engine.Sink, t engine.Topic, frame []byte) {
-		s.Frame(t, frame[:min(len(frame), 64<<10)])
-	})},
-	{"entries out of order", "total order", func(e *memory.Engine) engine.Bus {
-		mix := swap[engine.Entry]()
-		return entries(func(s engine.Sink, t engine.Topic, e engine.Entry) {
-			mix(e, func(e engine.Entry) { s.Entry(t, e) })
-		})(e)
-	}},
-	{"entries in between lost", "total order", func(e *memory.Engine) engine.Bus {
-		n := 0
-		return entries(func(s engine.Sink, t engine.Topic, e engine.Entry) {
-			if n++; n%50 != 0 {
-				s.Entry(t, e)
-			}
-		})(e)
-	}},
-	{"answers out of order", "publisher order", func(e *memory.Engine) engine.Bus {
-		var mix = swap[func()]()
-		return &broken{Engine: e, put: func(e *memory.Engine, ctx context.Context, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
-			e.Append(ctx, t, r, func(a engine.Ack, err error) {
-				mix(func() { done(a, err) }, func(f func()) { f() })
-			})
-		}}
-	}},
-	{"no own entries", "own entries", entries(func(engine.Sink, engine.Topic, engine.Entry) {})},
-	{"no conditions", "condition", func(e *memory.Engine) engine.Bus {
-		return &broken{Engine: e, put: func(e *memory.Engine, ctx context.Context, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
-			r.At = nil
-			e.Append(ctx, t, r, done)
-		}}
-	}},
-	{"no dedupe", "dedupe", func(e *memory.Engine) engine.Bus {
-		return &broken{Engine: e, put: func(e *memory.Engine, ctx context.Context, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
-			r.Dedupe = ""
-			e.Append(ctx, t, r, done)
-		}}
-	}},
-	{"dedupe by node", "dedupe", func(e *memory.Engine) engine.Bus {
-		return &broken{Engine: e, put: func(e *memory.Engine, ctx context.Context, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
-			r.Dedupe += fmt.Sprintf("%p", e)
-			e.Append(ctx, t, r, done)
-		}}
-	}},
-	{"dedupe of everything", "dedupe", func(e *memory.Engine) engine.Bus {
-		return &broken{Engine: e, put: func(e *memory.Engine, ctx context.Context, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
-			if r.Dedupe == "" {
-				r.Dedupe = "none"
-			}
-			e.Append(ctx, t, r, done)
-		}}
-	}},
-	{"answered twice", "own entries", func(e *memory.Engine) engine.Bus {
-		return &broken{Engine: e, put: func(e *memory.Engine, ctx context.Context, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
-			e.Append(ctx, t, r, func(a engine.Ack, err error) { done(a, err); done(a, err) })
-		}}
-	}},
-	{"no prev", "prev chain", entries(func(s engine.Sink, t engine.Topic, e engine.Entry) {
-		e.Prev = 0
-		s.Entry(t, e)
-	})},
-	{"prev of the stream", "prev chain", entries(func(s engine.Sink, t engine.Topic, e engine.Entry) {
-		if e.Prev = e.Offset - 1; e.Offset > 10 {
-			e.Prev--
-		}
-		s.Entry(t, e)
-	})},
-	{"pages overlap", "pages", reads(func(p *engine.Page, _ engine.Position) {
-		if p.Anchor != nil && len(p.Entries) > 1 {
-			p.Entries = append([]engine.Entry{*p.Anchor}, p.Entries[:len(p.Entries)-1]...)
-		}
-	})},
-	{"no anchor", "anchor", reads(func(p *engine.Page, _ engine.Position) { p.Anchor = nil })},
-	{"anchor by tag", "anchor", reads(func(p *engine.Page, from engine.Position) {
-		if p.Anchor != nil {
-			p.Anchor.Tag = from.Tag
-		}
-	})},
-	{"always complete", "window by count", reads(func(p *engine.Page, _ engine.Position) { p.Complete = true })},
-	{"complete without the tag", "window by count", reads(func(p *engine.Page, from engine.Position) {
-		p.Complete = len(p.Entries) > 0 && p.Entries[0].Prev == from.Offset && from.Offset > 0
-	})},
-	{"late heads", "heads", func(e *memory.Engine) engine.Bus {
-		var before engine.Position
-		return &broken{Engine: e, head: func(p *engine.Position) { before, *p = *p, before }}
-	}},
-	{"an epoch for each node", "epoch", func(e *memory.Engine) engine.Bus {
-		var id [8]byte
-		copy(id[:], fmt.Sprintf("%p", e)[4:])
-		add := binary.BigEndian.Uint64(id[:])
-		return &broken{Engine: e, head: func(p *engine.Position) { p.Epoch += add }}
-	}},
-	{"close does nothing", "close", func(e *memory.Engine) engine.Bus {
-		return &broken{Engine: e, quit: func(*memory.Engine) error { return nil }}
-	}},
-	{"a goroutine stays", "close", func(e *memory.Engine) engine.Bus {
-		return &broken{Engine: e, quit: func(e *memory.Engine) error {
-			go func() { <-time.After(10 * time.Second) }()
-			return e.Close(context.Background())
-		}}
-	}},
-	{"no word of the link", "outage", func(e *memory.Engine) engine.Bus {
-		return &broken{Engine: e, sink: func(s engine.Sink) engine.Sink {
-			return &filter{Sink: s, link: func(engine.Sink, bool) {}}
-		}}
-	}},
-	{"contexts ignored", "contexts", func(e *memory.Engine) engine.Bus {
-		return &broken{Engine: e, sub: func(_ context.Context, e *memory.Engine, ts []engine.Topic) error {
-			return e.Subscribe(context.Background(), ts...)
-		}}
-	}},
-}
-
-// echo shows the publishing node its own frames.
-type echo struct {
-	*memory.Engine
-
-	sink engine.Sink
-}
-
-func (e *echo) Start(ctx context.Context, node string, classes []engine.Class, sink engine.Sink) error {
-	e.sink = sink
-	return e.Engine.Start(ctx, node, classes, sink)
-}
-
-func (e *echo) Publish(t engine.Topic, frame []byte) error {
-	e.sink.Frame(t, frame)
-	return e.Engine.Publish(t, frame)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hubbub-go/hubbub/engine"
 )
@@ -191,15 +192,25 @@ func condition(w *world) {
 	}
 }
 
-// dedupeWindow: a key is remembered as long as the class says; it may be longer.
+// dedupeWindow: a key is remembered as long as its own class says; it may be
+// longer.
 func dedupeWindow(w *world) {
 	n := w.logged()
-	room := engine.Topic{Kind: engine.KindRoom, Class: "short", Name: "window"}
-	r := record("x")
-	n.append(room, r)
-	w.pass(classes[2].Dedupe / 2)
-	if ack := n.append(room, r); !ack.Duplicate {
+	short, long := in("short", "window"), log("window")
+	r, s := record("short"), record("long")
+	n.append(short, r)
+	n.append(long, s)
+	w.pass(class("short").Dedupe / 2)
+	if ack := n.append(short, r); !ack.Duplicate {
 		w.Errorf("a retry inside the window is stored again")
+	}
+	wait := 2 * class("short").Dedupe // longer than the shortest window
+	if w.opts.Synctest {
+		wait = class("room").Dedupe - 2*time.Second
+	}
+	w.pass(wait)
+	if ack := n.append(long, s); !ack.Duplicate {
+		w.Errorf("a retry inside the window of %v is stored again after %v", class("room").Dedupe, wait+class("short").Dedupe/2)
 	}
 }
 
