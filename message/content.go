@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -114,11 +115,19 @@ func validatorOf(v any) validator {
 // Go type names are no business of a client.
 func invalid(err error) *Error {
 	e := &Error{Code: Invalid, Message: "the content does not have the expected form", Field: "content"}
-	if at, ok := errors.AsType[*json.SemanticError](err); ok {
-		e.Field = field(string(at.JSONPointer))
-		if kind := at.JSONKind.String(); kind != "" && kind != "invalid" {
-			e.Message = e.Field + " cannot be " + article(kind)
-		}
+	at, ok := errors.AsType[*json.SemanticError](err)
+	if !ok {
+		return e
+	}
+	e.Field = field(string(at.JSONPointer))
+	switch kind := at.JSONKind.String(); {
+	case kind == "" || kind == "invalid":
+	case errors.Is(at.Err, strconv.ErrRange):
+		e.Message = e.Field + " is out of range"
+	case at.Err != nil: // the kind is right: another value of it would do
+		e.Message = e.Field + " does not have the right form"
+	default:
+		e.Message = e.Field + " cannot be " + article(kind)
 	}
 	return e
 }

@@ -18,6 +18,11 @@ type inner struct {
 	Flag  bool           `json:"flag"`
 	Map   map[string]int `json:"a/b~c"`
 	Delay time.Duration  `json:"delay"`
+	Small uint8          `json:"small"`
+	Ratio float32        `json:"ratio"`
+	Since time.Time      `json:"since"`
+	Pair  [2]int         `json:"pair"`
+	Bytes []byte         `json:"bytes"`
 }
 
 func raw(json string) message.Raw { return message.Raw{Data: []byte(json)} }
@@ -32,8 +37,17 @@ func TestDecodeNamesTheField(t *testing.T) {
 		{`{"to":true}`, "content.to", "content.to cannot be true"},
 		{`{"flag":"yes"}`, "content.flag", "content.flag cannot be a string"},
 		{`{"flag":7}`, "content.flag", "content.flag cannot be a number"},
-		{`{"a/b~c":{"k":1.5}}`, "content.a/b~c.k", "content.a/b~c.k cannot be a number"},
-		{`{"to":[{"n":99999999999999999999}]}`, "content.to.0.n", "content.to.0.n cannot be a number"},
+		{`{"a/b~c":{"k":1.5}}`, "content.a/b~c.k", "content.a/b~c.k does not have the right form"},
+		{`{"to":[{"n":99999999999999999999}]}`, "content.to.0.n", "content.to.0.n is out of range"},
+		{`{"small":256}`, "content.small", "content.small is out of range"},
+		{`{"small":-1}`, "content.small", "content.small does not have the right form"},
+		{`{"small":"1"}`, "content.small", "content.small cannot be a string"},
+		{`{"ratio":1e99}`, "content.ratio", "content.ratio is out of range"},
+		{`{"since":"x"}`, "content.since", "content.since does not have the right form"},
+		{`{"since":5}`, "content.since", "content.since cannot be a number"},
+		{`{"pair":[1,2,3]}`, "content.pair", "content.pair does not have the right form"},
+		{`{"pair":[1]}`, "content.pair", "content.pair does not have the right form"},
+		{`{"bytes":"!!"}`, "content.bytes", "content.bytes does not have the right form"},
 		{`{"delay":"1s"}`, "content.delay", "content.delay cannot be a string"},
 		{`"x"`, "content", "content cannot be a string"},
 		{`[]`, "content", "content cannot be an array"},
