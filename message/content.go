@@ -62,7 +62,8 @@ func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v, du
 func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v, durations) }
 
 // Decode reads the content into v, a non-nil pointer, and checks it if it has a
-// method Validate() error. The error is an *Error with the code Invalid that says
+// method Validate() error; where v points to a pointer to such a type, null and
+// absent content are errors. The error is an *Error with the code Invalid that says
 // which field is wrong. *Raw takes everything, *[]byte takes binary content only,
 // all other types take JSON; absent content leaves v as it is.
 func (r Raw) Decode(codec Codec, v any) error {
@@ -90,7 +91,11 @@ func (r Raw) Decode(codec Codec, v any) error {
 			return invalid(err)
 		}
 	}
-	if c := validatorOf(v); c != nil {
+	c, null := validatorOf(v)
+	if null { // nothing that Validate could be asked of, and a handler trusts it
+		return &Error{Code: Invalid, Message: "content cannot be null", Field: "content"}
+	}
+	if c != nil {
 		if err := c.Validate(); err != nil {
 			return refused(err)
 		}
@@ -99,16 +104,16 @@ func (r Raw) Decode(codec Codec, v any) error {
 }
 
 // validatorOf finds Validate on v, or, for a handler that takes a pointer, on
-// what v points to.
-func validatorOf(v any) validator {
+// what v points to; null reports that this pointer is nil.
+func validatorOf(v any) (c validator, null bool) {
 	if c, ok := v.(validator); ok {
-		return c
+		return c, false
 	}
-	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.Elem().Kind() == reflect.Pointer && !p.Elem().IsNil() {
-		c, _ := reflect.TypeAssert[validator](p.Elem())
-		return c
+	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.Elem().Kind() == reflect.Pointer {
+		c, ok := reflect.TypeAssert[validator](p.Elem())
+		return c, ok && p.Elem().IsNil()
 	}
-	return nil
+	return nil, false
 }
 
 // invalid names the field at which decoding failed, and not more of the cause:

@@ -161,13 +161,21 @@ func TestValidate(t *testing.T) {
 		{"none", &picky{}, ""},
 		{"on the value", new(strict), "invalid: it is empty (content)"},
 		{"of a handler that takes a pointer", &pointer, "invalid: no (content)"},
-		{"of a pointer that is nil", &none, ""},
+		{"of a pointer that is nil", &none, "invalid: content cannot be null (content)"},
+		{"on the value, of a pointer that is nil", new(*strict), "invalid: content cannot be null (content)"},
+		{"of a pointer without a validator", new(*inner), ""},
 		{"no validator", &inner{}, ""},
 	}
 	for _, tt := range tests {
 		err := (message.Raw{}).Decode(nil, tt.into)
 		if got := fmt.Sprint(err); err != nil && got != tt.want || err == nil && tt.want != "" {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	for _, content := range []string{"null", " null "} {
+		var e *message.Error
+		if err := raw(content).Decode(nil, &pointer); !errors.As(err, &e) || e.Code != message.Invalid || e.Field != "content" {
+			t.Errorf("%s for a pointer: %v", content, err)
 		}
 	}
 	var p *strict
