@@ -11,14 +11,19 @@ import (
 	"net/http/httptest"
 	"os"
 	"path"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/hubbub-go/hubbub/client"
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
+	"github.com/hubbub-go/hubbub/transport"
 )
 
 var update = flag.Bool("update", false, "write the code into the documentation")
@@ -26,6 +31,7 @@ var update = flag.Bool("update", false, "write the code into the documentation")
 var (
 	fence = regexp.MustCompile("(?ms)^(?:<!-- (\\S+?)(?:: (\\S+))? -->\n)?```(\\w+)\n(.*?)^```\n")
 	shown = regexp.MustCompile("`((?:client|docs|hub|internal|js|room)/[^`: ]+)(?:: ([^`]+))?`")
+	named = regexp.MustCompile("`(?:hub\\.|client\\.)?([A-Z]\\w+)\\.([A-Z]\\w+)[`({]")
 	cited = regexp.MustCompile("`([a-z0-9/]+/[a-z0-9_]+_test\\.go|(?:hub|internal)/[a-z0-9]+)`")
 )
 
@@ -94,6 +100,36 @@ func TestDefects(t *testing.T) {
 			t.Errorf("a row without a test: %s", row)
 		}
 	}
+}
+
+// known are the types whose fields and methods the documents name, by the name
+// that they give them.
+var known = map[string][]reflect.Type{
+	"Hub":              {reflect.TypeFor[*hub.Hub]()},
+	"Options":          {reflect.TypeFor[hub.Options](), reflect.TypeFor[client.Options]()},
+	"Presence":         {reflect.TypeFor[room.Presence]()},
+	"Room":             {reflect.TypeFor[*room.Room](), reflect.TypeFor[*client.Room]()},
+	"Rule":             {reflect.TypeFor[hub.Rule]()},
+	"WebSocketOptions": {reflect.TypeFor[transport.WebSocketOptions]()},
+}
+
+// TestNames looks for the fields and methods that the documents name.
+func TestNames(t *testing.T) {
+	for _, doc := range []string{"README.md", "SECURITY.md", "docs/guide.md", "docs/deploy.md", "docs/security.md"} {
+		for _, m := range named.FindAllStringSubmatch(read(t, doc), -1) {
+			if types := known[m[1]]; types != nil && !slices.ContainsFunc(types, func(typ reflect.Type) bool { return has(typ, m[2]) }) {
+				t.Errorf("%s: there is no %s.%s", doc, m[1], m[2])
+			}
+		}
+	}
+}
+
+func has(typ reflect.Type, name string) bool {
+	_, ok := typ.MethodByName(name)
+	if !ok && typ.Kind() == reflect.Struct {
+		_, ok = typ.FieldByName(name)
+	}
+	return ok
 }
 
 func read(t *testing.T, file string) string {
