@@ -4,6 +4,7 @@ package docs_test
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"iter"
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hubbub-go/hubbub/client"
 	"github.com/hubbub-go/hubbub/hub"
@@ -193,6 +195,40 @@ func TestGuide(t *testing.T) {
 		}
 		c.ExpectNone()
 	})
+}
+
+// TestGuideJSON holds what the guide says of the two codecs.
+func TestGuideJSON(t *testing.T) {
+	type value struct {
+		Slice  []int          `json:"slice"`
+		Map    map[string]int `json:"map"`
+		Zero   int            `json:"zero,omitempty"`
+		Empty  string         `json:"empty,omitempty"`
+		Nought int            `json:"nought,omitzero"`
+		Bytes  [2]byte        `json:"bytes"`
+		Number json.Number    `json:"number"`
+		Wait   time.Duration  `json:"wait"`
+	}
+	for codec, want := range map[message.Codec]string{
+		message.JSON: `{"slice":[],"map":{},"zero":0,"bytes":"AAA=","number":"12","wait":5}`,
+		v1{}:         `{"slice":null,"map":null,"bytes":[0,0],"number":12,"wait":5}`,
+	} {
+		h := hub.New(&hub.Options{Codec: codec})
+		c := hubtest.Dial(t, h)
+		if err := h.Peer(c.ID()).Send(message.New("value", value{Number: "12", Wait: 5})); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(c.ExpectType("value").Content.Data); got != want {
+			t.Errorf("%T: %s, want %s", codec, got, want)
+		}
+		var back struct{ Name int }
+		for _, content := range []string{`{"name":1}`, `{"Name":1,"Name":2}`} {
+			strict := message.Raw{Data: []byte(content)}.Decode(codec, &back) != nil || back.Name == 0
+			if back.Name = 0; strict != (codec == message.JSON) {
+				t.Errorf("%T: %s is read strictly: %v", codec, content, strict)
+			}
+		}
+	}
 }
 
 // TestGuideAnswers runs the guide's streams, votes and tokens.

@@ -3,6 +3,7 @@ package docs_test
 //doc:imports
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"iter"
 	"net/http"
@@ -30,6 +31,16 @@ const (
 	Say     message.Kind[Text]         = "chat.say"     // one way
 	History message.Call[Page, []Text] = "chat.history" // with an answer
 )
+
+//doc:end
+
+//doc:codec
+
+// v1 is a message.Codec, for &hub.Options{Codec: v1{}}.
+type v1 struct{}
+
+func (v1) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
+func (v1) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
 
 //doc:end
 
