@@ -3,6 +3,8 @@
 package docs_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"flag"
@@ -227,6 +229,28 @@ func TestGuideJSON(t *testing.T) {
 			if back.Name = 0; strict != (codec == message.JSON) {
 				t.Errorf("%T: %s is read strictly: %v", codec, content, strict)
 			}
+		}
+	}
+}
+
+// TestSizeOfScript holds what the guide and js/client/README.md say of hub.Script.
+func TestSizeOfScript(t *testing.T) {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, "/hubbub.js", nil)
+	r.Header.Set("Accept-Encoding", "gzip")
+	hub.Script().ServeHTTP(w, r)
+	plain := w.Body.Len()
+	var small bytes.Buffer
+	z := gzip.NewWriter(&small)
+	_, _ = z.Write(w.Body.Bytes())
+	_ = z.Close()
+	says := fmt.Sprintf("%.0f KB, %.0f KB", float64(plain)/1024, float64(small.Len())/1024)
+	if w.Header().Get("Content-Encoding") != "" || says != "12 KB, 5 KB" {
+		t.Errorf("the script has %s compressed, and comes as %q", says, w.Header().Get("Content-Encoding"))
+	}
+	for _, doc := range []string{"docs/guide.md", "js/client/README.md"} {
+		if !strings.Contains(strings.Join(strings.Fields(read(t, doc)), " "), says+" where something in front of it compresses") {
+			t.Errorf("%s does not say that the script has %s compressed", doc, says)
 		}
 	}
 }
