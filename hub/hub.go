@@ -21,9 +21,10 @@ import (
 // Options configure a Hub. The zero value is what production needs, on one
 // machine.
 type Options struct {
-	// Identify says who a connecting client is, before the upgrade, in UTF-8; ""
-	// is anonymous. An error refuses the client with 401, or as a
-	// *transport.Refusal says. nil: everybody is anonymous.
+	// Identify says who a connecting client is, before the upgrade, in at most 256
+	// bytes of UTF-8; "" is anonymous. An error, or another kind of name, refuses
+	// the client with 401, or as a *transport.Refusal says. nil: everybody is
+	// anonymous.
 	Identify func(r *http.Request) (user string, err error)
 	// Connect is called for each new peer before its first message is handled; one
 	// that panics closes it with 1011. Disconnect is called once for each after it
@@ -181,7 +182,10 @@ func (h *Hub) identify(r *http.Request) (string, error) {
 		return "", nil
 	}
 	user, err := h.opts.Identify(r)
-	if err == nil && utf8.ValidString(user) { // or two users could look the same in JSON
+	if err == nil {
+		err = checkUser(user)
+	}
+	if err == nil {
 		return user, nil
 	}
 	var refusal *transport.Refusal
@@ -194,6 +198,20 @@ func (h *Hub) identify(r *http.Request) (string, error) {
 	}
 	return "", &transport.Refusal{Status: http.StatusUnauthorized, Code: string(message.Unauthenticated),
 		Message: "who are you? the identity is missing or wrong"}
+}
+
+// longestUser is how many bytes the name of a user may have: it is in each message
+// that the user sends, to every member, and in each line that is logged.
+const longestUser = 256
+
+func checkUser(user string) error {
+	switch {
+	case len(user) > longestUser:
+		return message.Errorf(message.Unauthenticated, "the user's name has %d bytes, allowed are %d", len(user), longestUser)
+	case !utf8.ValidString(user): // or two users could look the same in JSON
+		return message.Errorf(message.Unauthenticated, "the user's name is not valid UTF-8")
+	}
+	return nil
 }
 
 // serve begins the life of one peer. The rest is on a goroutine of its own, whose

@@ -104,12 +104,25 @@ func TestTheUserIsTheServersWord(t *testing.T) {
 	})
 }
 
-// TestAUserIsText: what is not UTF-8 cannot be told to anybody.
-func TestAUserIsText(t *testing.T) {
-	for user, status := range map[string]int{"ana": 101, "änne \"<\n": 101, "a\xffb": 401, "\xc0\x80": 401} {
-		h := hub.New(&hub.Options{DrainTime: time.Millisecond, Identify: func(*http.Request) (string, error) { return user, nil }})
-		if got, _, _, _ := handshake(t, serve(t, h, h)); got != status {
-			t.Errorf("%q: %d, want %d", user, got, status)
+// TestAUserIsShortText: what is not UTF-8 cannot be told to anybody, and what is
+// long would be in each message, for everybody. The refusal says which it is.
+func TestAUserIsShortText(t *testing.T) {
+	for _, tt := range []struct {
+		user   string
+		status int
+		text   string
+	}{
+		{"ana", 101, ""},
+		{"änne \"<\n", 101, ""},
+		{strings.Repeat("a", 256), 101, ""},
+		{strings.Repeat("a", 257), 401, "the user's name has 257 bytes, allowed are 256"},
+		{strings.Repeat("ä", 450_000), 401, "the user's name has 900000 bytes, allowed are 256"},
+		{"a\xffb", 401, "the user's name is not valid UTF-8"},
+		{"\xc0\x80", 401, "the user's name is not valid UTF-8"},
+	} {
+		h := hub.New(&hub.Options{DrainTime: time.Millisecond, Identify: func(*http.Request) (string, error) { return tt.user, nil }})
+		if got, _, _, text := handshake(t, serve(t, h, h)); got != tt.status || text != tt.text {
+			t.Errorf("%.20q: %d %q, want %d %q", tt.user, got, text, tt.status, tt.text)
 		}
 	}
 }
