@@ -59,17 +59,27 @@ func decoded(into []byte, text string) int {
 // be taken over, and names the wrapper that prevents it. A wrapper that has both
 // methods may have Hijack for all cases, and pass it on to one that has not.
 func hijackable(w http.ResponseWriter) *Refusal {
-	for {
-		switch v := w.(type) {
-		case interface{ Unwrap() http.ResponseWriter }:
-			w = v.Unwrap()
-		case http.Hijacker:
-			return nil
-		default:
-			return bad(501, "no_hijacker", "the http.ResponseWriter is a %T, which hides http.Hijacker: "+
-				"mount the hub outside the middleware that wraps it, or give the wrapper an Unwrap method", w)
-		}
+	w = innermost(w)
+	if _, ok := w.(http.Hijacker); ok {
+		return nil
 	}
+	return noHijacker(w, "which hides http.Hijacker")
+}
+
+// innermost is what is inside all wrappers that show it.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		v, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = v.Unwrap()
+	}
+}
+
+func noHijacker(w http.ResponseWriter, why string) *Refusal {
+	return bad(501, "no_hijacker", "the http.ResponseWriter is a %T, %s: "+
+		"mount the hub outside the middleware that wraps it, or give the wrapper an Unwrap method", w, why)
 }
 
 // origins decides which pages may connect.

@@ -84,6 +84,7 @@ type server struct {
 	front   func(http.Handler) http.Handler // in front of the transport
 	beneath func(net.Conn) net.Conn         // the connections that are accepted
 	timeout time.Duration                   // of net/http
+	log     *slog.Logger                    // of the transport
 
 	http  *httptest.Server
 	pipe  http.Handler
@@ -158,14 +159,14 @@ type event struct {
 // serve starts a server; changes are made before.
 func serve(t testing.TB, m mode, opts *transport.WebSocketOptions, changes ...func(*server)) *server {
 	t.Helper()
-	s := &server{mode: m, peers: make(chan *peer, 64), done: make(chan struct{})}
+	s := &server{mode: m, log: quiet, peers: make(chan *peer, 64), done: make(chan struct{})}
 	if opts != nil {
 		s.opts = *opts
 	}
-	s.opts.Log = quiet
 	for _, change := range changes {
 		change(s)
 	}
+	s.opts.Log = s.log
 	tr := transport.WebSocket(&s.opts)
 	if m == piped {
 		tr = transport.Piped()

@@ -15,15 +15,39 @@ import (
 type hijacker struct {
 	http.ResponseWriter
 	c *wsConn
-	// own says that nobody but net/http waits for the status. The answer then
-	// is queued like everything else, and leaves with the first message in one
-	// write(2): a tenth of what a connection costs.
-	own bool
+	// own says that the answer is ours, see answersItself. It then is queued like
+	// everything else, and leaves with the first message in one write(2): a tenth
+	// of what a connection costs.
+	own  bool
+	conn net.Conn // once it is taken over
+	rw   *bufio.ReadWriter
 }
 
-// unwrapped reports whether w is net/http's own. Middleware that wraps it must
-// see the status: to log it, or to add its headers then.
-func unwrapped(w http.ResponseWriter) bool { return reflect.TypeOf(w).String() == "*http.response" }
+// answersItself reports whether the connection is to be taken over before it is said
+// that it was. Middleware that wraps w should see the status: to log it, or to add its
+// headers then. But what was said cannot be taken back where Hijack fails after all,
+// so it is said first only where net/http's own writer is seen inside the wrappers.
+func answersItself(w http.ResponseWriter) bool { return native(w) || !native(innermost(w)) }
+
+// native reports whether w is net/http's own.
+func native(w http.ResponseWriter) bool { return reflect.TypeOf(w).String() == "*http.response" }
+
+// take takes the connection over.
+func (h *hijacker) take() (err error) {
+	h.conn, h.rw, err = http.NewResponseController(h.ResponseWriter).Hijack()
+	return err
+}
+
+// drop ends a connection that the library has not taken.
+func (h *hijacker) drop() {
+	switch {
+	case h.c.Conn != nil: // it was our connection by then
+		h.c.kill()
+		h.c.release()
+	case h.conn != nil:
+		_ = h.conn.Close()
+	}
+}
 
 // Unwrap lets http.ResponseController through.
 func (h *hijacker) Unwrap() http.ResponseWriter { return h.ResponseWriter }
@@ -38,10 +62,12 @@ func (h *hijacker) WriteHeader(status int) {
 // Hijack implements http.Hijacker. Frames that came in one packet with the handshake
 // are the first thing that the tap reads.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
+	if !h.own {
+		if err := h.take(); err != nil {
+			return nil, nil, err
+		}
 	}
+	nc, rw := h.conn, h.rw
 	_ = nc.SetDeadline(time.Time{}) // net/http's own deadlines end here
 	c := h.c
 	c.Conn, c.timeout, c.hard = nc, c.s.opts.WriteTimeout, c.s.opts.Pending

@@ -108,12 +108,15 @@ func (s *webSocket) Bound() int { return 2*s.opts.Pending + 2*s.opts.Limit + mos
 // Match implements Transport.
 func (s *webSocket) Match(r *http.Request) bool { return hasToken(r.Header, "Upgrade", "websocket") }
 
+// refused is what a refusal is logged as.
+const refused = "hubbub: refused a WebSocket"
+
 // Serve implements Transport.
 func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept) {
 	for _, refusal := range []*Refusal{checkUpgrade(r), s.origins.check(r), hijackable(w)} {
 		if refusal != nil {
 			if refusal.Status == http.StatusForbidden || refusal.Status == http.StatusNotImplemented {
-				s.opts.Log.Warn("hubbub: refused a WebSocket", "status", refusal.Status, "reason", refusal.Message)
+				s.opts.Log.Warn(refused, "status", refusal.Status, "reason", refusal.Message)
 			}
 			Refuse(w, refusal)
 			return
@@ -133,12 +136,19 @@ func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept)
 	if s.opts.Compress {
 		opts.CompressionMode = websocket.CompressionNoContextTakeover
 	}
-	ws, err := websocket.Accept(&hijacker{w, c, unwrapped(w)}, r, opts)
-	if err != nil {
-		if c.Conn != nil { // it was our connection by then
-			c.kill()
-			c.release()
+	h := &hijacker{ResponseWriter: w, c: c, own: answersItself(w)}
+	if h.own {
+		if err := h.take(); err != nil {
+			refusal := noHijacker(innermost(w), "whose Hijack fails")
+			s.opts.Log.Warn(refused, "status", refusal.Status, "reason", refusal.Message, "error", err)
+			Refuse(w, refusal)
+			return
 		}
+	}
+	ws, err := websocket.Accept(h, r, opts)
+	if err != nil {
+		s.opts.Log.Warn("hubbub: a WebSocket was answered and could not be opened", "error", err)
+		h.drop()
 		return
 	}
 	c.br.Reset(&c.tap)  // the library has put what was buffered, nothing, before it

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -115,22 +116,95 @@ func TestWrappers(t *testing.T) {
 	})
 }
 
-// One that breaks its word has said 101 before anybody can know. The client then
-// has a dead connection, but the server nothing that is left over.
+// delegating passes Hijack on, if it can, and does not show to whom, as wrappers do
+// that log the status.
+type delegating struct{ http.ResponseWriter }
+
+func (d delegating) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(d.ResponseWriter).Hijack()
+}
+
+// One that breaks its word is found out before anything was said.
 func TestBrokenWrapper(t *testing.T) {
+	wrapping := func(wrap func(http.ResponseWriter) http.ResponseWriter) func(http.Handler) http.Handler {
+		return func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(wrap(w), r) })
+		}
+	}
+	boasts := wrapping(func(w http.ResponseWriter) http.ResponseWriter { return boasting{w} })
+	delegates := wrapping(func(w http.ResponseWriter) http.ResponseWriter { return delegating{w} })
+	shows := wrapping(func(w http.ResponseWriter) http.ResponseWriter { return showing{w} })
+	for _, tt := range []struct {
+		name   string
+		front  func(http.Handler) http.Handler
+		broken string // the type that the refusal names; "": it works
+	}{
+		{"boasting", boasts, "transport_test.boasting"},
+		{"boasting inside", func(h http.Handler) http.Handler { return boasts(shows(h)) }, "transport_test.boasting"},
+		{"delegating", delegates, ""},
+		{"delegating inside", func(h http.Handler) http.Handler { return delegates(shows(h)) }, ""},
+		{"delegating inside TimeoutHandler", func(h http.Handler) http.Handler {
+			return http.TimeoutHandler(delegates(h), patience, "")
+		}, "transport_test.delegating"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			settled := resources(t)
+			t.Run("server", func(t *testing.T) {
+				var said recorder
+				s := serve(t, plain, nil, func(s *server) {
+					s.front, s.log = tt.front, slog.New(slog.NewTextHandler(&said, nil))
+				})
+				if tt.broken == "" {
+					greet(t, s)
+					return
+				}
+				c := s.raw(t)
+				c.put(request("Sec-WebSocket-Protocol: hubbub.v1"))
+				if m := c.refused(t, 501, "no_hijacker"); !strings.Contains(m, " "+tt.broken+",") {
+					t.Errorf("the refusal does not name %s: %s", tt.broken, m)
+				}
+				if got := said.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, tt.broken) {
+					t.Errorf("the log is %q", got)
+				}
+				select {
+				case <-s.peers:
+					t.Error("there is a connection")
+				default:
+				}
+			})
+			settled(t)
+		})
+	}
+}
+
+// late has both methods, and fails when the middleware has seen the status.
+type late struct {
+	boasting
+	showing
+}
+
+func (l late) Header() http.Header         { return l.showing.Header() }
+func (l late) Write(p []byte) (int, error) { return l.showing.Write(p) }
+func (l late) WriteHeader(status int)      { l.showing.WriteHeader(status) }
+
+// One that has net/http's writer inside and still fails has said 101. The client then
+// has a dead connection, but the server nothing that is left over, and a line in the log.
+func TestLateWrapper(t *testing.T) {
 	settled := resources(t)
-	t.Run("refused", func(t *testing.T) {
-		s := behind(t, func(h http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(boasting{w}, r) })
+	t.Run("server", func(t *testing.T) {
+		var said recorder
+		s := serve(t, plain, nil, func(s *server) {
+			s.log = slog.New(slog.NewTextHandler(&said, nil))
+			s.front = func(h http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					h.ServeHTTP(late{showing: showing{w}}, r)
+				})
+			}
 		})
 		c := s.raw(t)
 		c.put(request("Sec-WebSocket-Protocol: hubbub.v1"))
 		_ = c.upgraded()
-		select {
-		case <-s.peers:
-			t.Error("there is a connection")
-		default:
-		}
+		eventually(t, "the log", func() bool { return strings.Contains(said.String(), "not today") })
 	})
 	settled(t)
 }
