@@ -98,7 +98,7 @@ func (o *origins) check(r *http.Request) *Refusal {
 	origin := values[0]
 	u, err := url.Parse(origin)
 	if len(values) == 1 && err == nil && u.Host != "" && u.Path == "" && u.User == nil {
-		if strings.EqualFold(u.Host, r.Host) || development(r, u) {
+		if strings.EqualFold(withoutDefault(u.Scheme, u.Host), withoutDefault(u.Scheme, r.Host)) || development(r, u) {
 			return nil
 		}
 		for _, a := range o.allowed {
@@ -139,6 +139,7 @@ func matchOrigin(entry string, u *url.URL) bool {
 		entry = host
 	}
 	host := u.Host
+	entry = withoutDefault(u.Scheme, entry)
 	if _, _, err := net.SplitHostPort(entry); err != nil { // no port asked for: the scheme's own
 		if port := u.Port(); port != "" && !defaultPort(u.Scheme, port) {
 			return false
@@ -151,6 +152,15 @@ func matchOrigin(entry string, u *url.URL) bool {
 		return ok && sub != ""
 	}
 	return strings.EqualFold(host, entry)
+}
+
+// withoutDefault leaves the port out where it is the scheme's own: browsers do, and
+// proxies may not.
+func withoutDefault(scheme, hostport string) string {
+	if _, port, err := net.SplitHostPort(hostport); err == nil && defaultPort(scheme, port) {
+		return strings.TrimSuffix(hostport, ":"+port)
+	}
+	return hostport
 }
 
 func defaultPort(scheme, port string) bool {
