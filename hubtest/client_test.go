@@ -97,6 +97,9 @@ func TestWhatIsNotAsExpectedFails(t *testing.T) {
 		{"a leave is refused", func(t testing.TB, h *hub.Hub) { hubtest.Dial(t, h).Leave("") }, []string{`leaving ""`, "a leave names a room"}, 0},
 		{"the connection does not end", func(t testing.TB, h *hub.Hub) { _ = hubtest.Dial(t, h).Closed() }, []string{"expected the connection to end"}, 10 * time.Second},
 		{"what cannot be encoded", func(t testing.TB, h *hub.Hub) { hubtest.Dial(t, h).Send("", message.New("x", func() {})) }, []string{`sending "x"`, "cannot be encoded"}, 0},
+		{"a hub inside what hides its connection", func(t testing.TB, h *hub.Hub) {
+			hubtest.Dial(t, http.TimeoutHandler(h, time.Minute, ""))
+		}, []string{"Dial", "*http.timeoutWriter"}, 0},
 		{"no hub", func(t testing.TB, _ *hub.Hub) { hubtest.Dial(t, http.NotFoundHandler()) }, []string{"Dial", "404 page not found"}, 0},
 	}
 	for _, tt := range tests {

@@ -77,6 +77,9 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
+// hijackFails is what noHijacker says of who has Hijack and cannot.
+const hijackFails = "whose Hijack fails"
+
 func noHijacker(w http.ResponseWriter, why string) *Refusal {
 	return bad(501, "no_hijacker", "the http.ResponseWriter is a %T, %s: "+
 		"mount the hub outside the middleware that wraps it, or give the wrapper an Unwrap method", w, why)

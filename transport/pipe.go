@@ -1,11 +1,13 @@
 package transport
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -51,8 +53,8 @@ type PipeOptions struct {
 type pipeKey struct{}
 
 // Pipe connects to h in memory: h serves r as if it had come from the network,
-// through all its middleware, and finds a connection instead of a socket. The
-// error is a *Refusal where h has answered with anything but a connection: the
+// through all its middleware, which has to let the connection be taken over as it
+// has to there, and finds a connection instead of a socket. The error is a *Refusal where h has answered with anything but a connection: the
 // one that was refused with, or one with the code "refused" and the text of an
 // answer of another kind. Pipe panics if Limit does not fit into Pending.
 func Pipe(h http.Handler, r *http.Request, opts *PipeOptions) (*PipeConn, error) {
@@ -87,6 +89,14 @@ type answer struct {
 func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
+
+// Hijack implements http.Hijacker for the middleware around the hub. What it returns
+// carries nothing: the messages have their own way.
+func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, other := net.Pipe()
+	_ = other.Close()
+	return c, bufio.NewReadWriter(bufio.NewReaderSize(c, 16), bufio.NewWriterSize(c, 16)), nil
+}
 
 // refusal reads what Refuse has written, or somebody else.
 func (a *answer) refusal() *Refusal {
@@ -124,11 +134,21 @@ func (piped) Match(r *http.Request) bool {
 // Serve implements Transport.
 func (piped) Serve(w http.ResponseWriter, r *http.Request, accept Accept) {
 	dial := r.Context().Value(pipeKey{}).(*pipeDial)
+	if refusal := hijackable(w); refusal != nil {
+		Refuse(w, refusal)
+		return
+	}
 	run, err := accept(r)
 	if err != nil {
 		Refuse(w, err)
 		return
 	}
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		Refuse(w, noHijacker(innermost(w), hijackFails))
+		return
+	}
+	_ = c.Close()
 	dial.taken = true
 	go run(dial.conn)
 }

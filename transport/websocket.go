@@ -139,7 +139,7 @@ func (s *webSocket) Serve(w http.ResponseWriter, r *http.Request, accept Accept)
 	h := &hijacker{ResponseWriter: w, c: c, own: answersItself(w)}
 	if h.own {
 		if err := h.take(); err != nil {
-			refusal := noHijacker(innermost(w), "whose Hijack fails")
+			refusal := noHijacker(innermost(w), hijackFails)
 			s.opts.Log.Warn(refused, "status", refusal.Status, "reason", refusal.Message, "error", err)
 			Refuse(w, refusal)
 			return

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
+	"github.com/hubbub-go/hubbub/transport"
 )
 
 // hiding is a ResponseWriter that hides what the one inside can do.
@@ -173,6 +175,43 @@ func TestBrokenWrapper(t *testing.T) {
 				}
 			})
 			settled(t)
+		})
+	}
+}
+
+// What prevents a connection over the network prevents one in memory: a test must not
+// pass where production answers 501.
+func TestWrappersOfAPipe(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		wrap func(http.ResponseWriter) http.ResponseWriter
+		hide string // the type that the refusal names; "": it works
+	}{
+		{"none", func(w http.ResponseWriter) http.ResponseWriter { return w }, ""},
+		{"showing", func(w http.ResponseWriter) http.ResponseWriter { return showing{w} }, ""},
+		{"passing", func(w http.ResponseWriter) http.ResponseWriter { return passing{showing{w}} }, ""},
+		{"delegating", func(w http.ResponseWriter) http.ResponseWriter { return delegating{w} }, ""},
+		{"hiding", func(w http.ResponseWriter) http.ResponseWriter { return showing{hiding{w}} }, "transport_test.hiding"},
+		{"boasting", func(w http.ResponseWriter) http.ResponseWriter { return boasting{w} }, "transport_test.boasting"},
+		{"hiding inside one that delegates", func(w http.ResponseWriter) http.ResponseWriter { return delegating{hiding{w}} }, "transport_test.delegating"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				transport.Piped().Serve(tt.wrap(w), r, func(*http.Request) (func(transport.Conn), error) {
+					return func(transport.Conn) {}, nil
+				})
+			})
+			_, err := transport.Pipe(h, httptest.NewRequest(http.MethodGet, "/", nil), nil)
+			if tt.hide == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			var r *transport.Refusal
+			if !errors.As(err, &r) || r.Status != 501 || r.Code != "no_hijacker" || !strings.Contains(r.Message, " "+tt.hide+",") {
+				t.Errorf("%v, want a 501 that names %s", err, tt.hide)
+			}
 		})
 	}
 }
