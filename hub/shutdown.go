@@ -123,8 +123,10 @@ func (p *Peer) discard() {
 // every handler's context ended, and the error is that of ctx: only handlers, and
 // other functions of the application, that do not return may then be left.
 //
-// http.Server.Shutdown does not know of hijacked connections: call this one
-// first, or pass it to http.Server.RegisterOnShutdown.
+// http.Server.Shutdown does not know of hijacked connections, nor does it wait for
+// the functions of its RegisterOnShutdown: call this one first, and that one when it
+// has returned. Called from a handler of the hub, it waits for that handler, and so
+// for itself, until ctx ends: let another goroutine call it.
 func (h *Hub) Shutdown(ctx context.Context) error {
 	h.freeze()
 	h.mu.Lock()
