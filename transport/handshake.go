@@ -98,9 +98,12 @@ func (o *origins) check(r *http.Request) *Refusal {
 	if o.any || len(values) == 0 {
 		return nil
 	}
+	if len(values) > 1 {
+		return bad(403, "origin", "a request has one Origin, this one has %d: does a proxy add one?", len(values))
+	}
 	origin := values[0]
 	u, err := url.Parse(origin)
-	if len(values) == 1 && err == nil && u.Host != "" && u.Path == "" && u.User == nil {
+	if err == nil && u.Host != "" && u.Path == "" && u.User == nil {
 		if strings.EqualFold(withoutDefault(u.Scheme, u.Host), withoutDefault(u.Scheme, r.Host)) || development(r, u) {
 			return nil
 		}

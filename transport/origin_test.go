@@ -164,7 +164,7 @@ func TestOrigins(t *testing.T) {
 	if status, body := visit(transport.WebSocketOptions{}, "example.com", ""); status != yes {
 		t.Errorf("no Origin: %d %s", status, body)
 	}
-	if status, body := visit(transport.WebSocketOptions{}, "example.com", "", "https://example.com", "https://example.com"); status != no {
+	if status, body := visit(transport.WebSocketOptions{}, "example.com", "", "https://example.com", "https://example.com"); status != no || !strings.Contains(body, "this one has 2") {
 		t.Errorf("two Origins: %d %s", status, body)
 	}
 }
