@@ -44,6 +44,22 @@ func TestMistakesPanic(t *testing.T) {
 		{"rest in the middle", func(h *hub.Hub) { h.Rooms("{a...}/b", nil) }, "something follows"},
 		{"same pattern twice", func(h *hub.Hub) { h.Rooms("chat/{id}", nil); h.Rooms("chat/{name}", nil) }, "matches the same names"},
 		{"same pattern with state", func(h *hub.Hub) { h.Rooms("chat/{id}", nil); hub.RoomsOf(h, "chat/{id}", nil, open) }, "matches the same names"},
+		{"control character in a pattern", func(h *hub.Hub) { h.Rooms("a\nb", nil) }, `the room pattern "a\nb" matches no name`},
+		{"NULs for a pattern", func(h *hub.Hub) { h.Rooms(string(make([]byte, 300)), nil) }, "matches no name"},
+		{"pattern that is no text", func(h *hub.Hub) { h.Rooms("chat/\xff/{id}", nil) }, "matches no name"},
+		{"no router", func(*hub.Hub) { hub.On(nil, note, ignore) }, `the Hub or Scope of the handler for "note" is nil`},
+		{"no router to answer", func(*hub.Hub) { hub.Reply(nil, where, answerAs("")) }, `the Hub or Scope of the handler for "where" is nil`},
+		{"no router for the rest", func(*hub.Hub) { hub.OnRest(nil, answer(1)) }, "the Hub or Scope of the handler for the rest is nil"},
+		{"a nil hub", func(*hub.Hub) { hub.On((*hub.Hub)(nil), note, ignore) }, `the Hub or Scope of the handler for "note" is nil`},
+		{"a hub not of New", func(*hub.Hub) { hub.On(&hub.Hub{}, note, ignore) }, `the Hub or Scope of the handler for "note" is nil`},
+		{"a nil scope", func(*hub.Hub) { hub.On((*hub.Scope)(nil), note, ignore) }, `the Hub or Scope of the handler for "note" is nil`},
+		{"rooms of a nil hub", func(*hub.Hub) { hub.RoomsOf((*hub.Hub)(nil), "chat/{id}", nil, open) }, `the Hub of Rooms("chat/{id}") is nil`},
+		{"a nil scope with state", func(*hub.Hub) {
+			hub.OnRoom(nil, note, func(*int, context.Context, *hub.Request, string) error { return nil })
+		}, `the StateScope of the handler for "note" is nil`},
+		{"a nil scope with state to answer", func(*hub.Hub) {
+			hub.ReplyRoom(nil, where, func(*int, context.Context, *hub.Request, string) (string, error) { return "", nil })
+		}, `the StateScope of the handler for "where" is nil`},
 		{"two handlers with state", func(h *hub.Hub) {
 			s := hub.RoomsOf(h, "chat/{id}", nil, open)
 			fn := func(*int, context.Context, *hub.Request, string) error { return nil }

@@ -108,9 +108,24 @@ func (s *Scope) hook(what string, fn func(context.Context, *room.Room)) func(nam
 	}
 }
 
-func (h *Hub) scope() *Scope { return h.root }
+func (h *Hub) scope() *Scope {
+	if h == nil {
+		return nil
+	}
+	return h.root
+}
 
 func (s *Scope) scope() *Scope { return s }
+
+// scopeOf is where something is registered. It panics for a Router that is nil.
+func scopeOf(r Router, what string, args ...any) *Scope {
+	var s *Scope
+	if r != nil {
+		s = r.scope()
+	}
+	mustNotBeNil(s == nil, "the Hub or Scope of "+what, args...)
+	return s
+}
 
 // Rooms declares the rooms of a pattern, as "lobby", "chat/{id}" or
 // "files/{path...}": {id} is one segment of the name, {path...} the rest. Where
@@ -118,6 +133,7 @@ func (s *Scope) scope() *Scope { return s }
 // such a room gets past rule first; nil is the zero Rule. It panics if the
 // pattern is wrong or there already.
 func (h *Hub) Rooms(pattern string, rule *Rule) *Scope {
+	mustNotBeNil(h == nil, "the Hub of Rooms(%q)", pattern)
 	h.mustNotBeFrozen("Rooms(%q)", pattern)
 	s := newScope(h, pattern, rule)
 	if err := h.patterns.Add(pattern, s); err != nil {
@@ -143,10 +159,10 @@ func (s *Scope) Use(mw ...Middleware) {
 
 // On registers a handler for messages of a kind. It panics for a type that is
 // empty, belongs to the protocol or has a handler already, for a handler that is
-// nil, and after the hub's first request.
+// nil, for an r that is, and after the hub's first request.
 func On[T any](r Router, kind message.Kind[T], fn func(context.Context, *Request, T) error, opts ...HandlerOption) {
 	mustNotBeNil(fn == nil, "the handler for %q", kind)
-	r.scope().register(string(kind), func(ctx context.Context, r *Request) (any, error) {
+	scopeOf(r, "the handler for %q", kind).register(string(kind), func(ctx context.Context, r *Request) (any, error) {
 		var in T
 		if err := r.Decode(&in); err != nil {
 			return nil, err
@@ -159,7 +175,7 @@ func On[T any](r Router, kind message.Kind[T], fn func(context.Context, *Request
 // panics as On does.
 func Reply[Req, Res any](r Router, call message.Call[Req, Res], fn func(context.Context, *Request, Req) (Res, error), opts ...HandlerOption) {
 	mustNotBeNil(fn == nil, "the handler for %q", call)
-	r.scope().register(string(call), func(ctx context.Context, r *Request) (any, error) {
+	scopeOf(r, "the handler for %q", call).register(string(call), func(ctx context.Context, r *Request) (any, error) {
 		var in Req
 		if err := r.Decode(&in); err != nil {
 			return nil, err
@@ -171,7 +187,7 @@ func Reply[Req, Res any](r Router, call message.Call[Req, Res], fn func(context.
 // OnRest registers a handler for all messages whose type has no handler of its
 // own; r.Type says which it is. It panics as On does.
 func OnRest(r Router, fn Handler, opts ...HandlerOption) {
-	s := r.scope()
+	s := scopeOf(r, "the handler for the rest")
 	s.hub.mustNotBeFrozen("OnRest")
 	mustNotBeNil(fn == nil, "the handler for the rest")
 	if s.rest != nil {

@@ -31,6 +31,7 @@ func RoomsOf[S any](h *Hub, pattern string, rule *Rule, open func(ctx context.Co
 // that waits holds up its room. It panics as On does.
 func OnRoom[S, T any](s *StateScope[S], kind message.Kind[T], fn func(*S, context.Context, *Request, T) error) {
 	mustNotBeNil(fn == nil, "the handler for %q", kind)
+	mustNotBeNil(s == nil, "the StateScope of the handler for %q", kind)
 	On(s, kind, func(ctx context.Context, r *Request, in T) error {
 		return s.states.turn(ctx, r, func(state any) error { return fn(state.(*S), ctx, r, in) })
 	})
@@ -39,6 +40,7 @@ func OnRoom[S, T any](s *StateScope[S], kind message.Kind[T], fn func(*S, contex
 // ReplyRoom is to Reply what OnRoom is to On.
 func ReplyRoom[S, Req, Res any](s *StateScope[S], call message.Call[Req, Res], fn func(*S, context.Context, *Request, Req) (Res, error)) {
 	mustNotBeNil(fn == nil, "the handler for %q", call)
+	mustNotBeNil(s == nil, "the StateScope of the handler for %q", call)
 	Reply(s, call, func(ctx context.Context, r *Request, in Req) (res Res, err error) {
 		err = s.states.turn(ctx, r, func(state any) error {
 			res, err = fn(state.(*S), ctx, r, in)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 )
 
 // Subprotocol is the one dialect spoken. A client that names none gets it too.
@@ -134,6 +135,23 @@ func loopback(hostport string) bool {
 	}
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// checkOrigin panics for an entry of WebSocketOptions.Origins that no Origin can match.
+func checkOrigin(entry string) {
+	scheme, host, ok := strings.Cut(entry, "://")
+	if !ok {
+		scheme, host = "https", entry
+	}
+	name := strings.TrimPrefix(host, "*.")
+	u, err := url.Parse(scheme + "://" + name)
+	ascii := strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 // browsers send xn--…
+	switch {
+	case net.ParseIP(name) != nil: // of IPv6, without its brackets
+	case err != nil || u.Host != name || name == "" || strings.Contains(name, "*") || !ascii:
+		panic(fmt.Sprintf("transport: the Origin %q can match no page: it is a host, as example.com, *.example.com, "+
+			"example.com:8443 or https://example.com, in ASCII and with nothing behind it", entry))
+	}
 }
 
 // matchOrigin reports whether one entry of WebSocketOptions.Origins admits u.

@@ -58,7 +58,8 @@ type WebSocketOptions struct {
 
 // WebSocket returns the transport for RFC 6455. The handshake, reading, control
 // frames and closing are coder/websocket's; writing is ours. It panics if a
-// message of Limit bytes does not fit into Pending.
+// message of Limit bytes does not fit into Pending, and for an entry of Origins that
+// could never admit anybody.
 func WebSocket(opts *WebSocketOptions) Transport {
 	s := &webSocket{}
 	if opts != nil {
@@ -71,6 +72,9 @@ func WebSocket(opts *WebSocketOptions) Transport {
 	setDefault(&s.opts.WriteTimeout, 10*time.Second)
 	if s.opts.Log == nil {
 		s.opts.Log = slog.Default()
+	}
+	for _, entry := range s.opts.Origins {
+		checkOrigin(entry)
 	}
 	s.origins = origins{allowed: s.opts.Origins, any: s.opts.InsecureSkipOrigin}
 	s.workers.window = s.opts.FlushWindow

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Set is a set of patterns, each with a value. It is built first and then only
@@ -56,6 +57,9 @@ func (m Match[T]) Var(name string) string {
 func (s *Set[T]) Add(pattern string, value T) error {
 	if pattern == "" {
 		return errors.New("the room pattern is empty; {room...} matches every name")
+	}
+	if !utf8.ValidString(pattern) || strings.ContainsFunc(pattern, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+		return fmt.Errorf("the room pattern %q matches no name: those are UTF-8 without control characters", pattern)
 	}
 	l := &leaf[T]{pattern: pattern, value: value}
 	at := &s.root
