@@ -210,6 +210,28 @@ func TestAnswer(t *testing.T) {
 	})
 }
 
+// TestAnswerToWhatWasAsked: a question may come before the test can say what answers it.
+func TestAnswerToWhatWasAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		results := make(chan string, 2)
+		h := hub.New(&hub.Options{Connect: func(ctx context.Context, p *hub.Peer) {
+			for _, q := range []string{"new?", "sure?"} {
+				ok, err := hub.Ask(ctx, p, sure, q)
+				results <- fmt.Sprintf("%s: %v %v", q, ok, err)
+			}
+		}})
+		c := hubtest.Dial(t, h)
+		_ = h.Peer(c.ID()).Send(message.New("sure", "no question"))
+		synctest.Wait() // it has asked
+		hubtest.Answer(c, sure, func(q string) (bool, error) { return q == "new?", nil })
+		if a, b := <-results, <-results; a != "new?: true <nil>" || b != "sure?: false <nil>" {
+			t.Error(a, b)
+		}
+		c.ExpectType("sure") // has no id, so it is a message
+		c.ExpectNone()
+	})
+}
+
 func TestWaysToEnd(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end  func(*hubtest.Client)

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -118,9 +119,9 @@ func (c *Client) read() {
 // receive answers a question, or keeps the message for the test.
 func (c *Client) receive(e message.Envelope) {
 	c.mu.Lock()
-	answer := c.answers[e.Type]
-	if e.ID == "" || e.Type == envelope.Ack || e.Type == envelope.Error {
-		answer = nil
+	var answer func(message.Envelope) message.Envelope
+	if question(e) {
+		answer = c.answers[e.Type]
 	}
 	if answer == nil {
 		c.inbox = append(c.inbox, e)
@@ -128,10 +129,19 @@ func (c *Client) receive(e message.Envelope) {
 	}
 	c.mu.Unlock()
 	if answer != nil {
-		reply := answer(e)
-		reply.ID = e.ID
-		c.write(reply)
+		c.reply(e, answer)
 	}
+}
+
+// question reports whether the hub waits for an answer to e.
+func question(e message.Envelope) bool {
+	return e.ID != "" && e.Type != envelope.Ack && e.Type != envelope.Error
+}
+
+func (c *Client) reply(e message.Envelope, answer func(message.Envelope) message.Envelope) {
+	reply := answer(e)
+	reply.ID = e.ID
+	c.write(reply)
 }
 
 // change wakes who waits. c.mu is held.
@@ -225,11 +235,10 @@ func Ask[Req, Res any](c *Client, room string, call message.Call[Req, Res], cont
 	return res, err
 }
 
-// Answer makes the client answer the hub's questions of this kind, from now on.
+// Answer makes the client answer the hub's questions of this kind, from now on. Those
+// that are there already, as one of Options.Connect, are answered before it returns.
 func Answer[Req, Res any](c *Client, call message.Call[Req, Res], fn func(Req) (Res, error)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.answers[string(call)] = func(e message.Envelope) message.Envelope {
+	answer := func(e message.Envelope) message.Envelope {
 		var in Req
 		err := e.Content.Decode(nil, &in)
 		if err == nil {
@@ -240,6 +249,24 @@ func Answer[Req, Res any](c *Client, call message.Call[Req, Res], fn func(Req) (
 		}
 		return message.New(envelope.Error, message.Public(err).Content())
 	}
+	for _, e := range c.answerWith(string(call), answer) {
+		c.reply(e, answer)
+	}
+}
+
+// answerWith sets what answers a type, and takes out of the inbox what waits for it.
+func (c *Client) answerWith(typ string, answer func(message.Envelope) message.Envelope) (waiting []message.Envelope) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answers[typ] = answer
+	c.inbox = slices.DeleteFunc(c.inbox, func(e message.Envelope) bool {
+		mine := e.Type == typ && question(e)
+		if mine {
+			waiting = append(waiting, e)
+		}
+		return mine
+	})
+	return waiting
 }
 
 // Join joins a room, with content for its rule, and fails the test if it is not
