@@ -282,7 +282,7 @@ func ExamplePeer_Close() {
 	// Output:
 	// ada: farewell "so long"
 	// ada: bye {"reason":"as you wish"}
-	// ada: closed transport: closed by the client: 4002 as you wish
+	// ada: closed transport: closed by the server: 4002 as you wish
 }
 
 // Patterns are of segments; the more literal one wins.

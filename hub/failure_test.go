@@ -112,7 +112,7 @@ func TestAPanicInConnectDisconnects(t *testing.T) {
 		hub.On(h, note, func(context.Context, *hub.Request, string) error { d.note("handled"); return nil })
 		c := hubtest.Dial(t, h)
 		c.Send("", note.New("x"))
-		if got := closing(c.Closed()); got != "client 1011 the server failed" {
+		if got := closing(c.Closed()); got != "server 1011 the server failed" {
 			t.Errorf("ended with %q", got)
 		}
 		synctest.Wait()

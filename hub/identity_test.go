@@ -190,7 +190,7 @@ func TestMaxPeersInAStorm(t *testing.T) {
 				return
 			}
 			turned++
-			if last != `bye {"reason":"there are too many connections","retryAfter":25000} client 4004 there are too many connections` {
+			if last != `bye {"reason":"there are too many connections","retryAfter":25000} server 4004 there are too many connections` {
 				t.Errorf("turned away with %s", last)
 			}
 		})

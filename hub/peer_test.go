@@ -129,7 +129,7 @@ func TestEndings(t *testing.T) {
 		hook  string // what Disconnect is told
 		other string // how the client's end looks
 	}{
-		{"client closes", func(_ *testing.T, c *hubtest.Client, _ *hub.Peer) { c.Close() }, "client 1000 ", "server 1000 "},
+		{"client closes", func(_ *testing.T, c *hubtest.Client, _ *hub.Peer) { c.Close() }, "client 1000 ", "client 1000 "},
 		{"client is cut", func(_ *testing.T, c *hubtest.Client, _ *hub.Peer) { c.Cut() }, "broken", "broken"},
 		{"server closes", func(t *testing.T, c *hubtest.Client, p *hub.Peer) {
 			p.Close(4321, "enough")
@@ -137,7 +137,7 @@ func TestEndings(t *testing.T) {
 			if e := c.ExpectType("bye"); string(e.Content.Data) != `{"reason":"enough"}` {
 				t.Errorf("bye %s", e.Content.Data)
 			}
-		}, "server 4321 enough", "client 4321 enough"},
+		}, "server 4321 enough", "server 4321 enough"},
 		{"client is frozen", func(_ *testing.T, c *hubtest.Client, _ *hub.Peer) {
 			c.Freeze(true)
 			<-time.After(45 * time.Second)

@@ -119,7 +119,7 @@ func TestShutdownIsCancelled(t *testing.T) {
 		for _, c := range clients {
 			ends[closing(c.Closed())]++
 		}
-		if ends["client 1001 drain"] != 5 || ends["broken"] != 5 {
+		if ends["server 1001 drain"] != 5 || ends["broken"] != 5 {
 			t.Errorf("ended %v", ends)
 		}
 	})

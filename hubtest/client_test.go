@@ -76,7 +76,7 @@ func TestWhatIsNotAsExpectedFails(t *testing.T) {
 			h.Peer(c.ID()).Close(4002, "out")
 			c.ExpectType("bye")
 			c.Next()
-		}, []string{"expected a message", "the connection has ended", "4002 out"}, 0},
+		}, []string{"expected a message", "the connection has ended", "closed by the server: 4002 out"}, 0},
 		{"something comes", func(t testing.TB, h *hub.Hub) {
 			c := hubtest.Dial(t, h)
 			time.AfterFunc(10*time.Millisecond, func() { _ = h.Broadcast(context.Background(), message.New("news", 1)) })

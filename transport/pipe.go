@@ -22,9 +22,10 @@ import (
 // the hub; the client's is what Pipe returns. It needs no network and no
 // goroutine, so it works inside a testing/synctest bubble.
 type PipeConn struct {
-	other *PipeConn
-	limit int
-	hard  int
+	other  *PipeConn
+	server bool // the hub's end: what it closes the server has closed
+	limit  int
+	hard   int
 
 	line *line // guards the rest, of both ends
 
@@ -68,7 +69,7 @@ func Pipe(h http.Handler, r *http.Request, opts *PipeOptions) (*PipeConn, error)
 	l := &line{}
 	l.cond.L = &l.mu
 	client := &PipeConn{line: l, limit: math.MaxInt, hard: o.Pending, seen: true}
-	server := &PipeConn{line: l, limit: o.Limit, hard: o.Pending, seen: true, other: client}
+	server := &PipeConn{line: l, server: true, limit: o.Limit, hard: o.Pending, seen: true, other: client}
 	client.other = server
 	dial := &pipeDial{conn: server}
 	w := &answer{header: http.Header{}, status: http.StatusOK}
@@ -166,7 +167,7 @@ func (c *PipeConn) Write(f *message.Frame) error {
 	switch c.other.in.Push(&message.Encoded{Frame: f, Bytes: f.Payload()}, c.hard, c.other.frozen) {
 	case queue.Overflow:
 		c.other.in.Clear()
-		c.close(&CloseError{message.CloseSlow, "too slow: more was pending than this connection may have", true})
+		c.close(&CloseError{message.CloseSlow, "too slow: more was pending than this connection may have", c.server})
 		return ErrClosed
 	case queue.Behind:
 		return message.ErrBehind
@@ -239,7 +240,7 @@ func (c *PipeConn) Freeze(yes bool) {
 func (c *PipeConn) Close(code int, reason string) {
 	c.line.mu.Lock()
 	defer c.line.mu.Unlock()
-	c.close(&CloseError{sendable(code), fit(reason), true})
+	c.close(&CloseError{sendable(code), fit(reason), c.server})
 }
 
 // close queues a close frame; line.mu is held.
@@ -326,7 +327,7 @@ func (c *PipeConn) answer() error {
 		return nil
 	}
 	if c.sent == nil {
-		c.sent = &CloseError{closed.Code, closed.Reason, false}
+		c.sent = &CloseError{closed.Code, closed.Reason, c.other.server}
 		c.other.end(closed)
 	}
 	c.end(c.sent)

@@ -112,7 +112,23 @@ func TestPipeClosedByBoth(t *testing.T) {
 	_, err := server.Read()
 	wantEnd(t, err, transport.CloseError{Code: 1001, Reason: "server", Local: true})
 	_, err = client.Read()
-	wantEnd(t, err, transport.CloseError{Code: 1000, Reason: "client", Local: true})
+	wantEnd(t, err, transport.CloseError{Code: 1000, Reason: "client"})
+}
+
+// Both ends say the same about who closed.
+func TestPipeWhoClosed(t *testing.T) {
+	for _, byServer := range []bool{true, false} {
+		server, client := connect(t, nil)
+		one, other := transport.Conn(server), transport.Conn(client)
+		if !byServer {
+			one, other = other, one
+		}
+		one.Close(4002, "out")
+		for _, c := range []transport.Conn{other, one} {
+			_, err := c.Read()
+			wantEnd(t, err, transport.CloseError{Code: 4002, Reason: "out", Local: byServer})
+		}
+	}
 }
 
 // A server that does not read keeps no client waiting for ever.
@@ -122,7 +138,7 @@ func TestPipeUnansweredClose(t *testing.T) {
 		start := time.Now()
 		client.Close(1000, "done")
 		_, err := client.Read()
-		wantEnd(t, err, transport.CloseError{Code: 1000, Reason: "done", Local: true})
+		wantEnd(t, err, transport.CloseError{Code: 1000, Reason: "done"})
 		if d := time.Since(start); d != 5*time.Second {
 			t.Errorf("after %v", d)
 		}
