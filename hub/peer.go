@@ -127,8 +127,8 @@ func (p *Peer) Drained() <-chan struct{} {
 // Close disconnects the peer: it leaves its rooms at once, and is told the
 // reason behind what it is still owed. Where Presence.Grace is set, it stays
 // listed for that time, unless clients stay away after such a code. Code is one of
-// the close codes of package message or in 4000–4999; the reason, at most 123
-// bytes, is for people.
+// the close codes of package message or in 4000–4999; one that may not be sent
+// becomes 1011. The reason, at most 123 bytes, is for people.
 func (p *Peer) Close(code int, reason string) {
 	if p != nil {
 		p.goodbye(code, reason, 0)

@@ -187,18 +187,18 @@ func TestClose(t *testing.T) {
 // A code that may not be sent is not sent.
 func TestCloseCodes(t *testing.T) {
 	for code, want := range map[int]int{
-		-1: 1011, 0: 1011, 999: 1011, 1004: 1011, 1006: 1011, 1015: 1011, 1016: 1011, 2999: 1011, 5000: 1011, 70000: 1011,
-		1000: 1000, 1003: 1003, 1005: 1005, 1014: 1014, 3000: 3000, 4999: 4999,
+		-1: 1011, 0: 1011, 999: 1011, 1004: 1011, 1005: 1011, 1006: 1011, 1015: 1011, 1016: 1011, 2999: 1011, 5000: 1011, 70000: 1011,
+		1000: 1000, 1003: 1003, 1014: 1014, 3000: 3000, 4999: 4999,
 	} {
 		t.Run(strconv.Itoa(code), func(t *testing.T) {
 			run(t, everywhere, nil, func(t *testing.T, s *server) {
 				p, c := s.dial(t)
-				p.Close(code, "")
+				p.Close(code, "x")
 				var e *transport.CloseError
-				if err := c.next().err; !errors.As(err, &e) || e.Code != want {
+				if err := c.next().err; !errors.As(err, &e) || e.Code != want || e.Reason != "x" {
 					t.Fatalf("the client was told %v", err)
 				}
-				wantEnd(t, p.next(t).err, transport.CloseError{Code: want, Local: true})
+				wantEnd(t, p.next(t).err, transport.CloseError{Code: want, Reason: "x", Local: true})
 			})
 		})
 	}

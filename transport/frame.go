@@ -85,11 +85,14 @@ func fit(reason string) string {
 	return reason[:n]
 }
 
+// noCode stands for a close frame that has no code, RFC 6455 §7.4.1.
+const noCode = 1005
+
 // sendable returns code, or 1011 if it may not stand in a close frame, RFC 6455
-// §7.4. 1005 is not sent either: it stands for a frame without a code.
+// §7.4.
 func sendable(code int) int {
 	switch {
-	case code >= 1000 && code <= 1014 && code != 1004 && code != 1006, code >= 3000 && code <= 4999:
+	case code >= 1000 && code <= 1014 && (code < 1004 || code > 1006), code >= 3000 && code <= 4999:
 		return code
 	}
 	return message.CloseInternal
@@ -97,7 +100,7 @@ func sendable(code int) int {
 
 // closeFrame returns a close frame; the reason fits.
 func closeFrame(code int, reason string) []byte {
-	if code == 1005 {
+	if code == noCode {
 		return []byte{0x88, 0}
 	}
 	b := append(make([]byte, 0, 4+len(reason)), 0x88, byte(2+len(reason)), byte(code>>8), byte(code))

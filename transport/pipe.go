@@ -236,11 +236,16 @@ func (c *PipeConn) Freeze(yes bool) {
 	c.line.cond.Broadcast()
 }
 
-// Close implements Conn.
+// Close implements Conn. The client's end takes 1005, too: a page that closes without
+// a code sends a frame without one, which can have no reason either.
 func (c *PipeConn) Close(code int, reason string) {
 	c.line.mu.Lock()
 	defer c.line.mu.Unlock()
-	c.close(&CloseError{sendable(code), fit(reason), c.server})
+	e := &CloseError{sendable(code), fit(reason), c.server}
+	if code == noCode && !c.server {
+		e.Code, e.Reason = noCode, ""
+	}
+	c.close(e)
 }
 
 // close queues a close frame; line.mu is held.

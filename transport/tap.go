@@ -146,7 +146,7 @@ func (t *tap) relax() {
 // closeFrame queues a close frame of the library's: an answer, or a protocol
 // error. An answer repeats what the other side said, which may be no UTF-8.
 func (t *tap) closeFrame(payload []byte) {
-	code, reason := 1005, ""
+	code, reason := noCode, ""
 	if len(payload) >= 2 {
 		code, reason = int(payload[0])<<8|int(payload[1]), string(payload[2:])
 	}

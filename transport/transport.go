@@ -44,7 +44,7 @@ type Conn interface {
 	Seen() bool
 	// Close queues a close frame behind what is pending and gives the other
 	// side 5 s to answer. The first call decides code and reason. A code that
-	// RFC 6455 §7.4 does not let an endpoint send becomes 1011; 1005 sends none.
+	// RFC 6455 §7.4 does not let an endpoint send becomes 1011.
 	Close(code int, reason string)
 	// Abort ends the connection at once, without a word.
 	Abort()
