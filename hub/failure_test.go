@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hubbub-go/hubbub/engine"
 	"github.com/hubbub-go/hubbub/engine/memory"
@@ -95,6 +97,102 @@ func TestFailuresElsewhere(t *testing.T) {
 		_ = c.Closed()
 		synctest.Wait()
 		book.wantLines(t, []string{"type=join"}, []string{"type=join"}, []string{"type=disconnect"})
+	})
+}
+
+// TestAGoexitEndsThePeer: a handler that ends its goroutine, as testing.T.FailNow
+// does, takes no more with it than its own peer.
+func TestAGoexitEndsThePeer(t *testing.T) {
+	const leave message.Call[string, string] = "quit"
+	quit := func(context.Context, *hub.Request, string) (string, error) { runtime.Goexit(); return "", nil }
+	two := func(c *hubtest.Client) { c.Send("", leave.New("x")); c.Send("", leave.New("y")) }
+	for how, tt := range map[string]struct {
+		what     string // in the log
+		register func(h *hub.Hub)
+		do       func(c *hubtest.Client)
+	}{
+		"handler": {"quit", func(h *hub.Hub) { hub.Reply(h, leave, quit) }, two},
+		"concurrent": {
+			"quit", func(h *hub.Hub) { hub.Reply(h, leave, quit, hub.Concurrent) },
+			func(c *hubtest.Client) { c.Send("", leave.New("x")) },
+		},
+		"while another goroutine reads": {"quit", func(h *hub.Hub) {
+			hub.Reply(h, leave, func(ctx context.Context, r *hub.Request, s string) (string, error) {
+				_, _ = hub.Ask(ctx, r.Peer, sure, "?")
+				return quit(ctx, r, s)
+			})
+		}, func(c *hubtest.Client) {
+			hubtest.Answer(c, sure, func(string) (bool, error) { return true, nil })
+			two(c)
+		}},
+		"in the backlog": {"quit", func(h *hub.Hub) {
+			hub.Reply(h, leave, func(ctx context.Context, r *hub.Request, s string) (string, error) {
+				if s == "y" {
+					return quit(ctx, r, s)
+				}
+				<-time.After(time.Minute) // a heartbeat makes another goroutine read
+				return "", nil
+			})
+		}, func(c *hubtest.Client) {
+			two(c)
+			<-time.After(2 * time.Minute)
+		}},
+		"with a state": {"quit", func(h *hub.Hub) {
+			hub.ReplyRoom(hub.RoomsOf(h, "room", nil, open), leave, func(_ *int, ctx context.Context, r *hub.Request, s string) (string, error) {
+				return quit(ctx, r, s)
+			})
+		}, func(c *hubtest.Client) {
+			c.Join("room", nil)
+			c.Send("room", leave.New("x"))
+		}},
+		"rule": {"join", func(h *hub.Hub) {
+			h.Rooms("room", &hub.Rule{Join: func(ctx context.Context, r *hub.Request) (any, error) { return quit(ctx, r, "") }})
+		}, func(c *hubtest.Client) { c.Send("room", message.New("join", nil)) }},
+	} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var book logbook
+				var d diary
+				h := newHub(t, &hub.Options{
+					Log:        book.logger(),
+					Disconnect: func(_ *hub.Peer, reason error) { d.note("disconnect %s", closing(reason)) },
+				})
+				tt.register(h)
+				c := hubtest.Dial(t, h)
+				tt.do(c)
+				if got := closing(c.Closed()); got != "server 1011 the server failed" {
+					t.Errorf("ended with %q", got)
+				}
+				synctest.Wait()
+				d.want(t, "disconnect server 1011 the server failed")
+				book.wantLines(t, []string{"ERROR", "runtime.Goexit", "type=" + tt.what, "conn=" + c.ID()})
+				if err := h.Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestAGoexitInConnectDisconnects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var book logbook
+		var d diary
+		h := newHub(t, &hub.Options{
+			Log:        book.logger(),
+			Connect:    func(context.Context, *hub.Peer) { runtime.Goexit() },
+			Disconnect: func(_ *hub.Peer, reason error) { d.note("disconnect %s", closing(reason)) },
+		})
+		c := hubtest.Dial(t, h)
+		if got := closing(c.Closed()); got != "server 1011 the server failed" {
+			t.Errorf("ended with %q", got)
+		}
+		synctest.Wait()
+		d.want(t, "disconnect server 1011 the server failed")
+		book.wantLines(t, []string{"ERROR", "runtime.Goexit", "type=connect"})
+		if err := h.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

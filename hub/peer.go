@@ -238,15 +238,26 @@ func (p *Peer) end(reason error) {
 // connect calls Options.Connect as if it were the handler of a first message: it
 // may ask the client, and other messages wait. It reports whether the caller is
 // to read.
-func (p *Peer) connect() bool {
+func (p *Peer) connect() (reads bool) {
 	if p.hub.opts.Connect == nil {
 		return true
 	}
+	returned := false
+	defer func() {
+		if !returned {
+			go p.outlive() // counted as the reader that the caller does not start any more
+		}
+	}()
 	if p.guard("connect", func() error { p.hub.opts.Connect(p.ctx, p); return nil }) != nil {
-		p.Close(message.CloseInternal, "the server failed") // it may be half prepared
+		p.Close(message.CloseInternal, failed) // it may be half prepared
 	}
-	return p.done()
+	reads = p.done()
+	returned = true
+	return reads
 }
+
+// failed is what a peer is told that cannot be served on.
+const failed = "the server failed"
 
 // disconnect calls Options.Disconnect. That is when the peer has left everything
 // and its turn has ended, whichever comes last.
@@ -290,16 +301,23 @@ func (p *Peer) report(reason error) {
 }
 
 // guard runs code of the application. What it panics or fails with is logged
-// once, unless it is meant for the client.
+// once, unless it is meant for the client. Where it ends its goroutine with
+// runtime.Goexit, as testing.T.FailNow does, there is nothing to go on with: that ends
+// the peer.
 func (p *Peer) guard(what string, run func() error) (err error) {
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
+		if v := recover(); v == nil && !returned {
+			p.hub.opts.Log.Error("hubbub: a handler called runtime.Goexit", "type", what, "conn", p.id, "user", p.user)
+			p.Close(message.CloseInternal, failed)
+		} else if v != nil {
 			err = message.Errorf(message.Internal, "")
 			p.hub.opts.Log.Error("hubbub: a handler panicked", "type", what, "conn", p.id, "user", p.user,
 				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		}
 	}()
 	err = run()
+	returned = true
 	if p.ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(p.ctx))) {
 		return err // nobody is left to be told, and nothing is wrong
 	}

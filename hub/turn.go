@@ -147,8 +147,32 @@ func (p *Peer) take(in *inbound) bool {
 		p.relieve()
 	}
 	p.mu.Unlock()
+	return p.takeTurn(in)
+}
+
+// takeTurn handles a message and ends the turn. It reports what done does.
+func (p *Peer) takeTurn(in *inbound) (reads bool) {
+	returned := false
+	defer func() {
+		if !returned {
+			p.hub.running.Add(1)
+			go p.outlive()
+		}
+	}()
 	p.handle(in)
-	return p.done()
+	reads = p.done()
+	returned = true
+	return reads
+}
+
+// outlive goes on in the place of a goroutine that a handler has ended: it ends the
+// peer and its turn, and reads the connection to its end.
+func (p *Peer) outlive() {
+	defer p.hub.running.Done()
+	p.Close(message.CloseInternal, failed)
+	if p.done() {
+		p.hub.work(p)
+	}
 }
 
 // resting reports whether no more messages are handled. p.mu is held.
