@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -63,7 +62,7 @@ func (c *memConn) state(d *deadline) error {
 	case d.over():
 		return os.ErrDeadlineExceeded
 	case c.broken:
-		return syscall.ECONNRESET
+		return errReset
 	}
 	return nil
 }
@@ -100,7 +99,7 @@ func (c *memConn) Write(p []byte) (n int, err error) {
 			return n, c.fail("write", err)
 		}
 		if c.ended || c.other.closed {
-			return n, c.fail("write", syscall.EPIPE)
+			return n, c.fail("write", errPipe)
 		}
 		if free := window - len(c.other.in); free > 0 {
 			k := min(free, len(p)-n)

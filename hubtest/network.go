@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"sync"
-	"syscall"
 	"testing"
 )
 
@@ -72,7 +71,7 @@ func (n *Network) DialContext(ctx context.Context, _, _ string) (net.Conn, error
 	n.dialed++
 	addr := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1024 + n.dialed%60000}
 	n.mu.Unlock()
-	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: serverAddr, Err: syscall.ECONNREFUSED}
+	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: serverAddr, Err: errRefused}
 	if l == nil || l.over() || n.refuses() {
 		return nil, refused
 	}
