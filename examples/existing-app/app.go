@@ -17,7 +17,7 @@ import (
 )
 
 // app is a web application as there are many: sessions, a log, a timeout, and a
-// REST endpoint. What hubbub adds to it is marked with (1), (2) and (3).
+// REST endpoint. What hubbub adds to it is marked with (1) to (4).
 type app struct {
 	sessions *scs.SessionManager
 	hub      *hub.Hub // (1)

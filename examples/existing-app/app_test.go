@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -79,6 +80,28 @@ func TestNoticesReachTheBoard(t *testing.T) {
 	}
 	if got := expect(t, ws, `"notice.posted"`); !strings.Contains(got, `{"from":"ada","text":"lunch"}`) {
 		t.Fatal(got)
+	}
+}
+
+// TestShutdown: clients are told to come back, and nothing is left.
+func TestShutdown(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- newApp().serve(ctx, l) }()
+	ws := connect(t, browser(t), "http://"+l.Addr().String())
+	expect(t, ws, `"welcome"`)
+	cancel()
+	expect(t, ws, `"bye"`)
+	if _, _, err := ws.Read(context.Background()); websocket.CloseStatus(err) != websocket.StatusGoingAway {
+		t.Errorf("the connection ended with %v", err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -5,16 +5,44 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"log"
+	"net"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 )
 
 func main() {
 	addr := flag.String("addr", "localhost:8080", "address to listen on")
 	flag.Parse()
-	srv := &http.Server{Addr: *addr, Handler: newApp().routes(), ReadHeaderTimeout: 5 * time.Second}
-	log.Printf("listening on http://%s", *addr)
-	log.Fatal(srv.ListenAndServe())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	l, err := net.Listen("tcp", *addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Printf("listening on http://%s", l.Addr())
+	if err := newApp().serve(ctx, l); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// serve runs until ctx ends, then lets requests and connections end in peace.
+func (a *app) serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{Handler: a.routes(), ReadHeaderTimeout: 5 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	end, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	return errors.Join(a.hub.Shutdown(end), srv.Shutdown(end)) // (4) the hub first: the server does not know of its connections
 }
