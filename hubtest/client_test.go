@@ -100,7 +100,7 @@ func TestWhatIsNotAsExpectedFails(t *testing.T) {
 		{"a hub inside what hides its connection", func(t testing.TB, h *hub.Hub) {
 			hubtest.Dial(t, http.TimeoutHandler(h, time.Minute, ""))
 		}, []string{"Dial", "*http.timeoutWriter"}, 0},
-		{"no hub", func(t testing.TB, _ *hub.Hub) { hubtest.Dial(t, http.NotFoundHandler()) }, []string{"Dial", "404 page not found"}, 0},
+		{"no hub", func(t testing.TB, _ *hub.Hub) { hubtest.Dial(t, http.NotFoundHandler()) }, []string{"Dial", "GET / was answered with 404, and not by a hub: 404 page not found", "use DialRequest"}, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -146,6 +146,10 @@ func TestDialRequest(t *testing.T) {
 		c, err := hubtest.DialRequest(t, mux, httptest.NewRequest(http.MethodGet, "/ws?token=right", nil))
 		if err != nil || h.Peer(c.ID()).User() != "ada" {
 			t.Fatal(err)
+		}
+		_, err = hubtest.DialRequest(t, mux, httptest.NewRequest(http.MethodGet, "/socket", nil))
+		if err == nil || !strings.Contains(err.Error(), "GET /socket was answered with 404, and not by a hub") {
+			t.Errorf("%v", err)
 		}
 		_, err = hubtest.DialRequest(t, mux, httptest.NewRequest(http.MethodGet, "/ws", nil))
 		var refusal *transport.Refusal

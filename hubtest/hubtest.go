@@ -57,6 +57,10 @@ type Client struct {
 func Dial(t testing.TB, h http.Handler) *Client {
 	t.Helper()
 	c, err := DialRequest(t, h, httptest.NewRequest(http.MethodGet, "/", nil))
+	var refusal *transport.Refusal
+	if errors.As(err, &refusal) && refusal.Code == "refused" {
+		t.Fatalf("hubtest: Dial: %v\n  Dial asks for \"/\": where the hub is mounted elsewhere, use DialRequest", err)
+	}
 	if err != nil {
 		t.Fatalf("hubtest: Dial: %v", err)
 	}

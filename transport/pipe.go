@@ -56,8 +56,8 @@ type pipeKey struct{}
 // Pipe connects to h in memory: h serves r as if it had come from the network,
 // through all its middleware, which has to let the connection be taken over as it
 // has to there, and finds a connection instead of a socket. The error is a *Refusal where h has answered with anything but a connection: the
-// one that was refused with, or one with the code "refused" and the text of an
-// answer of another kind. Pipe panics if Limit does not fit into Pending.
+// one that was refused with, or one with the code "refused" that has the text of
+// an answer of another kind. Pipe panics if Limit does not fit into Pending.
 func Pipe(h http.Handler, r *http.Request, opts *PipeOptions) (*PipeConn, error) {
 	var o PipeOptions
 	if opts != nil {
@@ -75,7 +75,7 @@ func Pipe(h http.Handler, r *http.Request, opts *PipeOptions) (*PipeConn, error)
 	w := &answer{header: http.Header{}, status: http.StatusOK}
 	h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), pipeKey{}, dial)))
 	if !dial.taken {
-		return nil, w.refusal()
+		return nil, w.refusal(r)
 	}
 	return client, nil
 }
@@ -99,9 +99,10 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return c, bufio.NewReadWriter(bufio.NewReaderSize(c, 16), bufio.NewWriterSize(c, 16)), nil
 }
 
-// refusal reads what Refuse has written, or somebody else.
-func (a *answer) refusal() *Refusal {
-	r := &Refusal{Status: a.status, Code: "refused", Message: a.body.String()}
+// refusal reads what Refuse has written, or somebody else to whom the request went.
+func (a *answer) refusal(to *http.Request) *Refusal {
+	r := &Refusal{Status: a.status, Code: "refused", Message: fmt.Sprintf("%s %s was answered with %d, and not by a hub: %s",
+		to.Method, to.URL.Path, a.status, bytes.TrimSpace(a.body.Bytes()))}
 	var said struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`

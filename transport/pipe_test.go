@@ -86,7 +86,7 @@ func TestPipeRefusal(t *testing.T) {
 		}
 	}
 	_, err := transport.Pipe(http.NotFoundHandler(), httptest.NewRequest(http.MethodGet, "/", nil), nil)
-	if got, want := err.(*transport.Refusal), (transport.Refusal{Status: 404, Code: "refused", Message: "404 page not found\n"}); *got != want {
+	if got, want := err.(*transport.Refusal), (transport.Refusal{Status: 404, Code: "refused", Message: "GET / was answered with 404, and not by a hub: 404 page not found"}); *got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
