@@ -52,10 +52,15 @@ func (h *hijacker) drop() {
 // Unwrap lets http.ResponseController through.
 func (h *hijacker) Unwrap() http.ResponseWriter { return h.ResponseWriter }
 
-// WriteHeader implements http.ResponseWriter.
+// WriteHeader implements http.ResponseWriter. gin's writer keeps a status back until the
+// first Write, which never comes.
 func (h *hijacker) WriteHeader(status int) {
-	if !h.own || status != http.StatusSwitchingProtocols {
-		h.ResponseWriter.WriteHeader(status)
+	if h.own && status == http.StatusSwitchingProtocols {
+		return
+	}
+	h.ResponseWriter.WriteHeader(status)
+	if w, ok := h.ResponseWriter.(interface{ WriteHeaderNow() }); ok {
+		w.WriteHeaderNow()
 	}
 }
 

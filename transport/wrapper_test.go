@@ -44,6 +44,15 @@ func (boasting) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nil, nil, errors.New("not today")
 }
 
+// keeping keeps a status back until it is asked for it, as gin's does.
+type keeping struct {
+	showing
+	status int
+}
+
+func (k *keeping) WriteHeader(status int) { k.status = status }
+func (k *keeping) WriteHeaderNow()        { k.showing.WriteHeader(k.status) }
+
 // behind serves what front makes of a transport.
 func behind(t *testing.T, front func(http.Handler) http.Handler) *server {
 	t.Helper()
@@ -79,6 +88,7 @@ func TestWrappers(t *testing.T) {
 		{"showing twice", func(w http.ResponseWriter) http.ResponseWriter { return showing{&showing{w}} }, ""},
 		{"hiding", func(w http.ResponseWriter) http.ResponseWriter { return hiding{w} }, "transport_test.hiding"},
 		{"passing", func(w http.ResponseWriter) http.ResponseWriter { return passing{showing{w}} }, ""},
+		{"keeping", func(w http.ResponseWriter) http.ResponseWriter { return &keeping{showing: showing{w}} }, ""},
 		{"hiding inside one that passes", func(w http.ResponseWriter) http.ResponseWriter { return passing{showing{hiding{w}}} }, "transport_test.hiding"},
 		{"hiding inside", func(w http.ResponseWriter) http.ResponseWriter { return showing{&hiding{w}} }, "*transport_test.hiding"},
 	} {
