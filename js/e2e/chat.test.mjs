@@ -28,7 +28,7 @@ describe('chat', { skip, timeout: 600_000 }, () => {
       const room = hub.room('chat/lounge');
       await room.join({ name });
       const say = (word, from, to) => Promise.all(Array.from({ length: to - from + 1 }, (_, i) => room.send('chat.say', { body: `${word} ${from + i}` })));
-      await fn(say);
+      await fn(say, room);
     } finally {
       hub.close();
     }
@@ -244,6 +244,41 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     assert.equal((await ada.messages('too late')).length, 1);
   });
 
+  test('what was not sent on leaving can be sent by hand after entering again', async () => {
+    const [ada] = await meet('Ada16');
+    await app.program.stop('SIGKILL');
+    await ada.isState('waiting', 'connecting');
+    await ada.say('before the door');
+    await ada.page.click('#me');
+    await app.start();
+    await ada.enter('Ada16');
+    await sendAgain(ada, 'before the door');
+  });
+
+  test('what arrived unnoticed before leaving is in the room once when it is sent again after entering again', async () => {
+    const [ada] = await meet('Ada17');
+    await ada.page.evaluate(() => {
+      const { send } = WebSocket.prototype;
+      WebSocket.prototype.send = function deaf(data) {
+        WebSocket.prototype.send = send;
+        this.onmessage = null;
+        this.send(data);
+      };
+    });
+    await speak('Grace17', async (say, room) => {
+      const heard = [];
+      room.on('chat.say', ({ content }) => heard.push(content.body));
+      await ada.say('through the door');
+      await until(() => heard.includes('through the door'), 'Grace hears it');
+      await say('line', 1, 50); // who enters gets no more
+      await ada.page.click('#me');
+      await ada.enter('Ada17');
+      await sendAgain(ada, 'through the door');
+      await say('line', 51, 51); // a second one would have come before
+      assert.equal(heard.filter((body) => body === 'through the door').length, 1);
+    });
+  });
+
   test('100 messages that are sent while the page is offline are all there, once and in order', async () => {
     await beginAnew();
     // Chromium does not end connections when it is offline, it only makes no new ones.
@@ -369,6 +404,13 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     await line.remove();
   });
 });
+
+async function sendAgain(chat, body) {
+  await until(async () => (await chat.messages(body))[0].status === 'failed', 'it is marked as not sent');
+  await chat.page.locator('.retry').filter({ visible: true }).click();
+  await chat.isSent(body);
+  assert.equal((await chat.messages(body)).length, 1);
+}
 
 async function converse(ada, grace, line) {
   await grace.say('Good morning! Did the change to the retry path land?');

@@ -21,6 +21,7 @@ const PASSING = ['rate_limited', 'unavailable', 'timeout', 'internal'];
 class Chat {
   #view;
   #hub = null; // from entering until leaving
+  #session; // of the last one: ids are those of a session, so what is sent again stays the same message
   #typing = new TypingSender((on) => this.#tellTyping(on));
   #typists = new Typists((names) => this.#view.showTypists(names));
   #name = '';
@@ -55,6 +56,7 @@ class Chat {
     remember(NAME_KEY, name);
     this.#view.showChat(name);
     this.#hub = connect('/ws', { ttl: SEND_FOR });
+    this.#hub.session = this.#session;
     this.#hub.on('welcome', ({ id }) => this.#ownIds.add(id));
     this.#hub.on('state', () => this.#linkChanged());
     this.#hub.on('error', (error) => this.#tellError(error));
@@ -65,6 +67,7 @@ class Chat {
   #quit(problem = '') {
     this.#typing.stop();
     this.#endVisit();
+    this.#session = this.#hub.session;
     this.#hub.close();
     this.#hub = null;
     this.#view.askName(this.#name, problem);
@@ -245,18 +248,19 @@ class Chat {
 
   #say(body) {
     this.#typing.stop();
-    const message = { id: crypto.randomUUID?.() ?? randomId(), room: this.#hub.room(address(this.#room)), body: wellFormed(body) };
+    const message = { id: crypto.randomUUID?.() ?? randomId(), room: this.#room, body: wellFormed(body) };
     message.entry = this.#view.addOwn(message.id, message.body);
     this.#deliver(message);
   }
 
   // The client sends it until it is acknowledged, over reconnects too. After that
   // it is the reader's turn. The id stays, so it is there once in any case.
-  #deliver({ id, room, body, entry }) {
+  #deliver(message) {
+    const { id, room, body, entry } = message;
     entry.pending();
-    room.send('chat.say', { body }, { id }).then(
+    this.#hub.room(address(room)).send('chat.say', { body }, { id }).then(
       ({ cursor }) => entry.sent(cursor),
-      (error) => entry.failed(WHY[error.code] ?? error.message, () => this.#deliver({ id, room, body, entry })),
+      (error) => entry.failed(WHY[error.code] ?? error.message, () => this.#deliver(message)),
     );
   }
 
