@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"strings"
 	"time"
 	"unicode"
@@ -18,12 +19,15 @@ type (
 		Name string `json:"name"`
 	}
 	text struct {
-		// ID is the one that its author gave the message, set by the server. A message
-		// that is sent again, as nobody knows whether it arrived, has the same: the
-		// rooms store it once for a while, and pages show it once for good.
-		ID   string `json:"id,omitzero"`
-		Name string `json:"name"` // set by the server: nobody speaks for another
-		Body string `json:"body"`
+		// Author is the session of who wrote it, the same over reconnects, and ID the
+		// one that its author gave the message; both are set by the server. A message
+		// that is sent again, as nobody knows whether it arrived, has the same two: the
+		// rooms store it once for a while, and pages show it once for good. By its ID
+		// alone anybody could hide it, with a message of the same.
+		Author string `json:"author"`
+		ID     string `json:"id,omitzero"`
+		Name   string `json:"name"` // set by the server: nobody speaks for another
+		Body   string `json:"body"`
 	}
 	typing struct {
 		Name string `json:"name"`
@@ -121,7 +125,8 @@ func enter(_ context.Context, r *hub.Request) (any, error) {
 
 // say stores a message. Its author gets it like everybody, in its place in the room.
 func say(ctx context.Context, r *hub.Request, in text) error {
-	in.ID, in.Name = r.ID, hub.State[person](r.Peer).Name
+	session := r.Peer.Session() // a hash: it does not tell the secret
+	in.Author, in.ID, in.Name = hex.EncodeToString(session[:]), r.ID, hub.State[person](r.Peer).Name
 	return r.All(ctx, sayKind.New(in))
 }
 

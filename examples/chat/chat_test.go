@@ -24,7 +24,7 @@ func TestChat(t *testing.T) {
 		}
 		ada.Send("chat/lounge", sayKind.New(text{ID: "mine", Name: "Eve", Body: "hello"}))
 		for _, c := range []*hubtest.Client{ada, bob} {
-			if got := hubtest.Expect(c, sayKind); got != (text{Name: "Ada", Body: "hello"}) {
+			if got, _ := said(c); got != (text{Name: "Ada", Body: "hello"}) {
 				t.Fatalf("%+v", got)
 			}
 		}
@@ -35,6 +35,49 @@ func TestChat(t *testing.T) {
 		ada.ExpectNone()
 		bob.Close()
 		ada.ExpectType("left")
+	})
+}
+
+// said returns what comes next, and its author apart.
+func said(c *hubtest.Client) (text, string) {
+	got := hubtest.Expect(c, sayKind)
+	author := got.Author
+	got.Author = ""
+	return got, author
+}
+
+// Whoever takes the id of another's message does not take its author's place, and
+// who comes back is the same author.
+func TestAuthorsAreSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newChat(nil)
+		bob := hubtest.Dial(t, h)
+		bob.Join("chat/lounge", person{"Bob"})
+		say := func(name, id, claims string) string {
+			c := hubtest.Dial(t, h)
+			if _, err := c.Request("", message.New("auth", map[string]string{"session": "the secret session of " + name})); err != nil {
+				t.Fatal(err)
+			}
+			c.Join("chat/lounge", person{name})
+			bob.ExpectType("joined")
+			e := sayKind.New(text{Author: claims, Body: "hello"})
+			e.ID = id
+			c.Send("chat/lounge", e)
+			got, author := said(bob)
+			if got.ID != id || author == "" {
+				t.Fatalf("%s: %+v", name, got)
+			}
+			c.Close()
+			bob.ExpectType("left")
+			return author
+		}
+		ada := say("Ada", "1", "")
+		if eve := say("Eve", "1", ada); eve == ada {
+			t.Fatal("Eve speaks as Ada")
+		}
+		if again := say("Ada", "2", ""); again != ada {
+			t.Fatal("Ada is another after coming back")
+		}
 	})
 }
 
@@ -52,7 +95,7 @@ func TestHistory(t *testing.T) {
 			e.ID = fmt.Sprintf("id %d", i)
 			ada.Send("chat/lounge", e)
 			ada.Send("chat/lounge", e)
-			if got := hubtest.Expect(bob, sayKind); got != (text{e.ID, "Ada", fmt.Sprint(i)}) {
+			if got, _ := said(bob); got != (text{ID: e.ID, Name: "Ada", Body: fmt.Sprint(i)}) {
 				t.Fatalf("%d: %+v", i, got)
 			}
 		}

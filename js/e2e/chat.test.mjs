@@ -351,6 +351,45 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     assert.deepEqual(await ada.messages('line 70'), []);
   });
 
+  test('nobody hides the messages of another by the ids of them', async () => {
+    await beginAnew();
+    const [ada] = await meet('Ada18');
+    await speak('Grace18', async (say, room) => {
+      const ids = [];
+      room.on('chat.say', ({ content: { body, id } }) => { if (body.startsWith('line ')) ids.push(id); });
+      await say('line', 1, 60);
+      await speak('Eve18', async (_, same) => { for (const [i, id] of ids.entries()) await same.send('chat.say', { body: `spam ${i + 1}` }, { id }); });
+    });
+    await has(ada, 'spam', 60);
+    await ada.say('the end');
+    const late = await visit();
+    await late.enter('Late18');
+    await late.sees('the end');
+    await until(async () => {
+      await late.page.locator('#log').evaluate((log) => { log.scrollTop = 0; });
+      return (await late.messages('line 1')).length;
+    }, 'the first message is loaded');
+    await has(late, 'line', 60);
+  });
+
+  test('pages of the history of which all is known already are passed', async () => {
+    await beginAnew();
+    await speak('Grace19', (say) => say('line', 1, 120));
+    const ada = await visit();
+    // What an author sends again later than the room remembers has the id that it had.
+    await ada.page.routeWebSocket('**/ws', (near) => {
+      const far = near.connectToServer();
+      far.onMessage((data) => near.send(data.replace(/"id":"[^"]*","name":"Grace19","body":"line (?!1")/g, '"id":"1","name":"Grace19","body":"line ')));
+    });
+    await ada.enter('Ada19');
+    await ada.page.locator('#older').waitFor();
+    await until(async () => {
+      await ada.page.locator('#older').click({ timeout: 500 }).catch(() => {});
+      return (await ada.messages('line 1')).length;
+    }, 'the first message is loaded');
+    await until(() => ada.page.locator('#older').isHidden(), 'there is nothing older');
+  });
+
   test('a name that the server refuses leads back to the entrance, with the reason', async () => {
     const ada = await visit();
     await ada.page.locator('#name').evaluate((input) => input.removeAttribute('maxlength'));

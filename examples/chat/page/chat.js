@@ -12,6 +12,7 @@ const JOIN_AGAIN = 2_000; // if a join failed for now and the server names no ti
 const PAGE = 50; // messages that who joins gets
 const MOST_PAGES = 10; // of history, to fill what is behind a gap: all that a room keeps
 const NAME_KEY = 'hubbub.chat.name';
+const OWN = 'own'; // the author, before the server has said who that is
 const BACK = 'You were away: you missed nothing';
 const GAP = 'There is a gap: messages are missing here';
 
@@ -27,7 +28,7 @@ class Chat {
   #name = '';
   #ownIds = new Set(); // peer ids that this page has had: one for each connection
   #room = null;
-  #visit = null; // to the current room: {room, off, heard, more, loading}
+  #visit = null; // to the current room: {room, off, heard, more, loading, before}
 
   constructor() {
     this.#view = new View({
@@ -38,7 +39,7 @@ class Chat {
       stoppedTyping: () => this.#typing.stop(),
       tryNow: () => this.#tryNow(),
       wantOlder: () => this.#loadOlder(),
-      dropped: () => this.#setMore(true),
+      dropped: () => this.#startOver(),
     });
   }
 
@@ -98,7 +99,7 @@ class Chat {
       room.on('chat.typing', ({ from, content }) => this.#seeTyping(from, content)),
       room.presence.subscribe(() => this.#showPeople()),
     ];
-    this.#visit = { room, off, heard: 0, more: false, loading: false };
+    this.#visit = { room, off, heard: 0, more: false, loading: false, before: '' };
     this.#join(this.#visit);
     this.#showState();
   }
@@ -118,7 +119,10 @@ class Chat {
   // back gets what was missed, unless "gap" follows.
   #arrive({ recovered, gap }) {
     if (recovered) this.#view.addNotice(BACK, 'whole');
-    else if (!gap) this.#view.restart();
+    else if (!gap) {
+      this.#view.restart();
+      this.#visit.before = '';
+    }
     this.#showState();
   }
 
@@ -176,9 +180,11 @@ class Chat {
   }
 
   #understand({ from, content, timestamp, cursor }) {
+    const own = this.#ownIds.has(from);
+    const id = text(content?.id);
     return {
-      key: text(content?.id) || cursor,
-      own: this.#ownIds.has(from),
+      key: id ? keyOf(own ? OWN : text(content.author), id) : cursor,
+      own,
       from,
       name: nameIn(content),
       body: text(content?.body),
@@ -209,9 +215,10 @@ class Chat {
     if (!visit?.more || visit.loading || !visit.room.joined) return;
     visit.loading = true;
     try {
-      const { messages, more } = await this.#page(visit, this.#view.firstCursor());
+      const { messages, more } = await this.#page(visit, visit.before || this.#view.firstCursor());
       if (visit !== this.#visit) return;
       this.#view.addOlder(messages);
+      visit.before = messages[0]?.cursor; // goes on behind a page of which nothing was new, too
       this.#setMore(more);
     } catch (error) {
       // A cursor of another life of the room: there is nothing before it.
@@ -239,6 +246,12 @@ class Chat {
     return { messages: list(messages).map((message) => this.#understand(message)), more };
   }
 
+  // The page shows less than it did: what is older begins at its first message again.
+  #startOver() {
+    this.#visit.before = '';
+    this.#setMore(true);
+  }
+
   #setMore(more) {
     this.#visit.more = more;
     this.#view.showOlder(more);
@@ -249,7 +262,7 @@ class Chat {
   #say(body) {
     this.#typing.stop();
     const message = { id: crypto.randomUUID?.() ?? randomId(), room: this.#room, body: wellFormed(body) };
-    message.entry = this.#view.addOwn(message.id, message.body);
+    message.entry = this.#view.addOwn(keyOf(OWN, message.id), message.body);
     this.#deliver(message);
   }
 
@@ -284,6 +297,11 @@ const WHY = {
 function roomOfAddress() {
   const room = location.hash.slice(1);
   return ROOMS.includes(room) ? room : ROOMS[0];
+}
+
+// Ids are the author's choice: those of two authors are not compared.
+function keyOf(author, id) {
+  return `${author} ${id}`;
 }
 
 function address(room) {
