@@ -279,6 +279,46 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     });
   });
 
+  test('what waits in a room that is left without a connection goes out when the room is entered again', async () => {
+    const ada = await visit();
+    const line = await socketLine(ada);
+    await ada.enter('Ada20');
+    const said = async (body) => (await ada.messages(body)).map(({ status }) => status).join();
+    line.deafen();
+    await ada.say('wait 1'); // nobody knows whether it arrives
+    await line.cut();
+    await ada.isState('waiting', 'connecting');
+    await ada.say('wait 2');
+    await ada.page.click('[data-room="workshop"]');
+    await ada.say('wait in the workshop');
+    await ada.page.click('[data-room="lounge"]');
+    await ada.say('wait 3');
+    for (const body of ['wait 1', 'wait 2', 'wait 3']) assert.equal(await said(body), 'pending', body);
+    line.mend();
+    await ada.page.click('#now');
+    await ada.isState('open');
+    for (const body of ['wait 1', 'wait 2', 'wait 3']) await ada.isSent(body);
+    await has(ada, 'wait', 3);
+    await ada.page.click('[data-room="workshop"]');
+    await ada.isSent('wait in the workshop');
+    assert.equal(await said('wait in the workshop'), 'sent');
+  });
+
+  test('what waits in a room that was left is marked as not sent on leaving the chat', async () => {
+    const ada = await visit();
+    const line = await socketLine(ada);
+    await ada.enter('Ada21');
+    await line.cut();
+    await ada.isState('waiting', 'connecting');
+    await ada.say('wait for ever');
+    await ada.page.click('[data-room="workshop"]');
+    await ada.page.click('#me');
+    line.mend();
+    await ada.enter('Ada21');
+    await ada.switchTo('lounge');
+    await sendAgain(ada, 'wait for ever');
+  });
+
   test('100 messages that are sent while the page is offline are all there, once and in order', async () => {
     await beginAnew();
     // Chromium does not end connections when it is offline, it only makes no new ones.
@@ -443,6 +483,26 @@ describe('chat', { skip, timeout: 600_000 }, () => {
     await line.remove();
   });
 });
+
+/** The connections of a page, without which its icon still loads: {deafen(), cut(), mend()}. */
+async function socketLine({ page }) {
+  let [isDeaf, isCut] = [false, false];
+  const ends = [];
+  await page.routeWebSocket('**/ws', (near) => {
+    if (isCut) return near.close({ code: 3000 });
+    const far = near.connectToServer();
+    far.onMessage((data) => { if (!isDeaf) near.send(data); });
+    ends.push(near, far);
+  });
+  return {
+    deafen() { isDeaf = true; },
+    cut() {
+      isCut = true;
+      return Promise.all(ends.map((end) => end.close({ code: 3000 })));
+    },
+    mend() { isDeaf = isCut = false; },
+  };
+}
 
 async function sendAgain(chat, body) {
   await until(async () => (await chat.messages(body))[0].status === 'failed', 'it is marked as not sent');

@@ -18,6 +18,8 @@ const GAP = 'There is a gap: messages are missing here';
 
 // A refusal of these kinds is not the last word.
 const PASSING = ['rate_limited', 'unavailable', 'timeout', 'internal'];
+// So end messages of a room that is left: not sent, or not answered before the connection went.
+const ENDED = ['closed', 'unknown'];
 
 class Chat {
   #view;
@@ -28,6 +30,7 @@ class Chat {
   #name = '';
   #ownIds = new Set(); // peer ids that this page has had: one for each connection
   #room = null;
+  #kept = []; // messages that their room had not confirmed when it was left: they wait for its next visit
   #visit = null; // to the current room: {room, off, heard, more, loading, before}
 
   constructor() {
@@ -71,6 +74,7 @@ class Chat {
     this.#session = this.#hub.session;
     this.#hub.close();
     this.#hub = null;
+    for (const message of this.#kept.splice(0)) this.#fail(message, { code: 'unknown' });
     this.#view.askName(this.#name, problem);
   }
 
@@ -101,6 +105,7 @@ class Chat {
     ];
     this.#visit = { room, off, heard: 0, more: false, loading: false, before: '' };
     this.#join(this.#visit);
+    this.#deliverKept();
     this.#showState();
   }
 
@@ -266,15 +271,32 @@ class Chat {
     this.#deliver(message);
   }
 
-  // The client sends it until it is acknowledged, over reconnects too. After that
-  // it is the reader's turn. The id stays, so it is there once in any case.
+  // The client sends it until it is acknowledged, over reconnects too, as long as we
+  // are in the room. After that it is the reader's turn. The id stays, so it is there
+  // once in any case.
   #deliver(message) {
     const { id, room, body, entry } = message;
+    const visit = this.#visit;
     entry.pending();
     this.#hub.room(address(room)).send('chat.say', { body }, { id }).then(
       ({ cursor }) => entry.sent(cursor),
-      (error) => entry.failed(WHY[error.code] ?? error.message, () => this.#deliver(message)),
+      (error) => {
+        if (!this.#visit || this.#visit === visit || !ENDED.includes(error.code)) return this.#fail(message, error);
+        this.#kept.push(message);
+        this.#deliverKept(); // the room may be entered again already
+      },
     );
+  }
+
+  #deliverKept() {
+    for (const message of this.#kept.splice(0)) {
+      if (message.room === this.#room) this.#deliver(message);
+      else this.#kept.push(message);
+    }
+  }
+
+  #fail(message, error) {
+    message.entry.failed(WHY[error.code] ?? error.message, () => this.#deliver(message));
   }
 
   #tellTyping(on) {
