@@ -55,22 +55,10 @@ func (p *Peer) dispatch(in *inbound) {
 		return
 	}
 	r := &Request{Peer: p, content: in.content, ID: string(in.parts.ID)}
-	var s *Scope
-	if in.parts.Room != nil {
-		m := p.in(in.parts.Room)
-		if m == nil {
-			p.answer(in, message.Errorf(message.NotMember, "join the room first"))
-			in.release()
-			return
-		}
-		r.Room, r.match, r.cell, s = m.room, m.match, m.cell, m.match.Value()
-		if s.window > 0 {
-			r.published = &publication{since: string(in.parts.Since)}
-		}
-		if p.again(r, in.parts.Type, in) {
-			in.release()
-			return
-		}
+	s, ok := p.address(r, in)
+	if !ok {
+		in.release()
+		return
 	}
 	f := p.hub.find(s, in.parts.Type)
 	switch {
@@ -100,6 +88,26 @@ func (p *Peer) dispatch(in *inbound) {
 	default:
 		p.run(f, r, in)
 	}
+}
+
+// address finds the room that a message is for and what its handlers belong to,
+// which is nil for one to no room. It reports whether the message is to be handled:
+// otherwise it has been answered.
+func (p *Peer) address(r *Request, in *inbound) (s *Scope, ok bool) {
+	if in.parts.Room == nil {
+		return nil, true
+	}
+	m := p.in(in.parts.Room)
+	if m == nil {
+		p.answer(in, message.Errorf(message.NotMember, "join the room first"))
+		return nil, false
+	}
+	r.Room, r.match, r.cell, s = m.room, m.match, m.cell, m.match.Value()
+	if s.window <= 0 {
+		return s, true
+	}
+	r.published = &publication{since: string(in.parts.Since)}
+	return s, r.ID == "" || p.space() && !p.again(r, in.parts.Type, in)
 }
 
 // unknown refuses a message that nothing here handles.

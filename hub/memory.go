@@ -9,8 +9,8 @@ import (
 // application's handlers and states take is not in it.
 type Memory struct {
 	// Peer is what one connection takes at worst: it reads nothing, sends the
-	// largest messages to a handler that asks it something, and is in as many rooms
-	// as it may be. An idle one takes some 10 KB.
+	// largest messages to a handler that asks it something, is in as many rooms as
+	// it may be, and publishes to them. An idle one takes some 10 KB.
 	Peer int
 	// Peers is that for Options.MaxPeers connections; 0: there is no limit to them.
 	Peers int
@@ -25,6 +25,9 @@ type bounded interface{ Bound() int }
 
 // perRoom is what a peer's membership of one room takes, presence included.
 const perRoom = 8 << 10
+
+// perAnswer is what an answer that waits takes beside its result.
+const perAnswer = 1 << 10
 
 // WorstCase returns the memory that the hub's configuration allows. Transports
 // that cannot say how much a connection takes count for nothing.
@@ -44,6 +47,9 @@ func (h *Hub) WorstCase() Memory {
 		m.Kept += s.rule.Presence.Bound()
 	}
 	m.Peer += askingBacklog + h.opts.MaxRooms*(perRoom+behind) + 32<<10
+	if h.history.logs != nil {
+		m.Peer += (2*(mostWaiting+concurrent)+mostTold)*perAnswer + mostResults
+	}
 	m.Peers = m.Peer * h.opts.MaxPeers
 	if h.history.logs != nil {
 		b, ok := h.opts.Engine.(bounded)

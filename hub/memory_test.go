@@ -31,8 +31,9 @@ func TestWorstCase(t *testing.T) {
 	if got, less := h.WorstCase().Peer, few.WorstCase().Peer; got <= less || got > less+10*16*1000 {
 		t.Errorf("a peer takes %d with the default number of keys, %d with 10", got, less)
 	}
+	before := h.WorstCase().Peer
 	h.Rooms("c/{id}", &hub.Rule{Delivery: room.Recoverable{}})
-	if got := h.WorstCase(); got.Kept != (69+6+256+64+16)*mib {
-		t.Errorf("with histories: %+v", got)
+	if got := h.WorstCase(); got.Kept != (69+6+256+64+16)*mib || got.Peer < before+256<<10 || got.Peer > before+mib {
+		t.Errorf("with histories: %+v, a peer took %d without", got, before)
 	}
 }

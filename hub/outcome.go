@@ -103,12 +103,10 @@ func sumOf(typ string, content message.Raw) uint64 {
 	return max(binary.BigEndian.Uint64(h.Sum(nil)), 1)
 }
 
-// again answers a message that came before, and reports whether it did. If it is
-// still being handled, on another connection of the session, it waits for that.
+// again answers a message to a recoverable room that came before, and reports
+// whether it did. If it is still being handled, on another connection of the
+// session, it waits for that. It has an id.
 func (p *Peer) again(r *Request, typ []byte, in *inbound) bool {
-	if r.ID == "" || r.published == nil {
-		return false
-	}
 	window := r.match.Value().window
 	r.published.sum = sumOf(string(typ), in.content)
 	for {

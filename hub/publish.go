@@ -55,11 +55,15 @@ func (r *Request) stored() bool { return r.published != nil && r.published.count
 
 // answers are what a peer is still to be told of messages that it published.
 // They are for handlers that run, and for what is stored but has not come back
-// from the log yet, so there are few.
+// from the log yet, or cannot be told as the client does not read. There are few:
+// where too many wait, the peer's next message waits, too.
 type answers struct {
 	mu      sync.Mutex
 	session room.Session // whose messages they are
 	waiting map[answerKey]*waiting
+	results int           // bytes of those of waiting
+	told    int           // how many of waiting are answered
+	freed   chan struct{} // closed when one has gone; nil: nobody waits for that
 }
 
 type answerKey struct{ room, id string }
@@ -79,12 +83,84 @@ const (
 	oblivion = time.Minute // for which what is answered waits for it: it may never come
 )
 
+// How many answers of a peer may wait when its next message is handled, how many
+// bytes their results may have, and how many that have been given are remembered.
+const (
+	mostWaiting = 64
+	mostResults = 256 << 10
+	mostTold    = 256
+)
+
+// space waits until one more answer may wait, and reports whether the message that
+// it is for is to be handled: the peer may have gone meanwhile.
+func (p *Peer) space() bool {
+	for full := p.answers.full(); full != nil; full = p.answers.full() {
+		select {
+		case <-full:
+		case <-p.ctx.Done():
+			return false
+		}
+		p.mu.Lock()
+		resting := p.resting()
+		p.mu.Unlock()
+		if resting {
+			return false
+		}
+	}
+	return true
+}
+
+// full returns nil if one more answer may wait, otherwise what is closed when that
+// may have changed.
+func (a *answers) full() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.results >= mostResults || len(a.waiting)-a.told >= mostWaiting {
+		if a.freed == nil {
+			a.freed = make(chan struct{})
+		}
+		return a.freed
+	}
+	if a.told > mostTold {
+		a.forgetTold()
+	}
+	return nil
+}
+
+// forgetTold forgets one that is answered: all that it costs is one more ack, in its
+// place. a.mu is held.
+func (a *answers) forgetTold() {
+	for k, w := range a.waiting {
+		if w.answered {
+			a.drop(k)
+			return
+		}
+	}
+}
+
+// tell notes that one is answered. a.mu is held.
+func (a *answers) tell(w *waiting) {
+	a.told++
+	a.results -= len(w.result.Data)
+	w.answered, w.result = true, message.Raw{}
+	a.free()
+}
+
+// free lets the peer's next message look whether it has to wait on. a.mu is held.
+func (a *answers) free() {
+	if a.freed != nil {
+		close(a.freed)
+		a.freed = nil
+	}
+}
+
 func (a *answers) expect(k answerKey) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.waiting == nil {
 		a.waiting = map[answerKey]*waiting{}
 	}
+	a.drop(k)
 	a.waiting[k] = &waiting{}
 }
 
@@ -101,7 +177,8 @@ func (p *Peer) refused(k answerKey, duplicate bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if w := a.waiting[k]; w != nil && w.cursor == "" && !duplicate {
-		w.ready, w.answered = true, true
+		w.ready = true
+		a.tell(w)
 		w.timer = time.AfterFunc(oblivion, func() { p.late(k, w) })
 		return
 	}
@@ -110,10 +187,18 @@ func (p *Peer) refused(k answerKey, duplicate bool) {
 
 // drop is forget where a.mu is held.
 func (a *answers) drop(k answerKey) {
-	if w := a.waiting[k]; w != nil && w.timer != nil {
+	w := a.waiting[k]
+	if w == nil {
+		return
+	}
+	if w.timer != nil {
 		w.timer.Stop()
 	}
+	if a.results -= len(w.result.Data); w.answered {
+		a.told--
+	}
 	delete(a.waiting, k)
+	a.free()
 }
 
 // clear forgets all: nobody is left to be told.
@@ -125,7 +210,8 @@ func (a *answers) clear() {
 			w.timer.Stop()
 		}
 	}
-	a.waiting = nil
+	a.waiting, a.results, a.told = nil, 0, 0
+	a.free()
 }
 
 // Session implements room.Publisher: it is the same for a client that continues
@@ -197,11 +283,12 @@ func (p *Peer) settle(r *Request, result any) error {
 	}
 	if w.cursor == "" {
 		w.ready, w.result = true, content
+		a.results += len(content.Data)
 		w.timer = time.AfterFunc(patience, func() { p.late(key, w) })
 		a.mu.Unlock()
 		return nil
 	}
-	delete(a.waiting, key)
+	a.drop(key)
 	a.mu.Unlock()
 	return r.Room.Answer(p, w.cursor, acknowledge(name, r.ID, w.cursor, content, message.Disconnect),
 		acknowledge(name, r.ID, "", content, message.Disconnect))
@@ -227,7 +314,7 @@ func (p *Peer) late(k answerKey, w *waiting) {
 		return
 	}
 	_ = p.conn.Write(acknowledge(k.room, k.id, "", w.result, message.Disconnect))
-	w.answered, w.result = true, message.Raw{} // when its turn comes, it has been
+	a.tell(w) // when its turn comes, it has been
 	w.timer.Reset(oblivion)
 }
 
