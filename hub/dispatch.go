@@ -99,7 +99,7 @@ func (p *Peer) address(r *Request, in *inbound) (s *Scope, ok bool) {
 	}
 	m := p.in(in.parts.Room)
 	if m == nil {
-		p.answer(in, message.Errorf(message.NotMember, "join the room first"))
+		p.answer(in, errNotMember())
 		return nil, false
 	}
 	r.Room, r.match, r.cell, s = m.room, m.match, m.cell, m.match.Value()
@@ -109,6 +109,8 @@ func (p *Peer) address(r *Request, in *inbound) (s *Scope, ok bool) {
 	r.published = &publication{since: string(in.parts.Since)}
 	return s, r.ID == "" || p.space() && !p.again(r, in.parts.Type, in)
 }
+
+func errNotMember() error { return message.Errorf(message.NotMember, "join the room first") }
 
 // unknown refuses a message that nothing here handles.
 func (p *Peer) unknown(in *inbound) {
@@ -130,11 +132,7 @@ func (p *Peer) run(f *handler, r *Request, in *inbound) {
 		if r.stored() {
 			return ignoreClosed(p.settle(r, result))
 		}
-		name := ""
-		if r.Room != nil {
-			name = r.Room.Name()
-		}
-		return ignoreClosed(p.reply(name, r.ID, result))
+		return ignoreClosed(p.reply(r.roomName(), r.ID, result))
 	})
 	if err != nil && r.stored() {
 		p.refused(answerKey{r.Room.Name(), r.ID}, r.published.receipt.Duplicate)

@@ -31,6 +31,14 @@ func (r *Request) Var(name string) string { return r.match.Var(name) }
 // message.Raw.Decode. The typed handlers of On and Reply need not call it.
 func (r *Request) Decode(v any) error { return r.content.Decode(r.Peer.hub.opts.Codec, v) }
 
+// roomName returns "" for a message that was addressed to no room.
+func (r *Request) roomName() string {
+	if r.Room == nil {
+		return ""
+	}
+	return r.Room.Name()
+}
+
 // Others broadcasts e, as coming from the sender, to everybody in the room but
 // the sender. A message that was addressed to no room has no others: an error.
 func (r *Request) Others(ctx context.Context, e message.Envelope, opts ...room.BroadcastOption) error {

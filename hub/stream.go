@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"sync"
 
 	"github.com/hubbub-go/hubbub/message"
 	"github.com/hubbub-go/hubbub/transport"
@@ -15,8 +16,8 @@ const maxStreams = 8
 // Stream registers a handler for a question that is answered by many results, one
 // after another; the first error ends them. The handler runs aside, as with
 // Concurrent. It is asked for no more results than the client takes: yield waits
-// for a client that is slow. ctx ends when the client has heard enough or has
-// gone; what is yielded then goes nowhere. A peer may have 8 streams open; one
+// for a client that is slow. ctx ends when the client has heard enough, has
+// left the room that it asked in or has gone; what is yielded then goes nowhere. A peer may have 8 streams open; one
 // more is RateLimited. Stream panics as On does.
 func Stream[Req, Res any](r Router, call message.Call[Req, Res], fn func(context.Context, *Request, Req) iter.Seq2[Res, error]) {
 	mustNotBeNil(fn == nil, "the handler for %q", call)
@@ -49,8 +50,27 @@ const streaming HandlerOption = 2
 
 // stream is one that is open.
 type stream struct {
+	room   string // "": of none
 	ctx    context.Context
 	cancel context.CancelFunc
+
+	mu sync.Mutex // held while a result is queued: none follows when end has returned
+}
+
+func (s *stream) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancel()
+}
+
+// write queues a result.
+func (s *stream) write(c transport.Conn, f *message.Frame) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	return c.Write(f)
 }
 
 // openStream notes a stream, so that the client can end it.
@@ -58,9 +78,12 @@ func (p *Peer) openStream(r *Request) error {
 	if r.ID == "" {
 		return &message.Error{Code: message.Invalid, Message: "a stream needs an id", Field: "id"}
 	}
+	name := r.roomName()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
+	case r.Room != nil && p.rooms.get([]byte(name)) == nil: // it was taken out meanwhile
+		return errNotMember()
 	case p.turn.streams[r.ID] != nil:
 		return message.Errorf(message.Conflict, "a stream with this id is open")
 	case len(p.turn.streams) >= maxStreams:
@@ -68,7 +91,7 @@ func (p *Peer) openStream(r *Request) error {
 	case p.turn.streams == nil:
 		p.turn.streams = map[string]*stream{}
 	}
-	r.stream = &stream{}
+	r.stream = &stream{room: name}
 	r.stream.ctx, r.stream.cancel = context.WithCancel(p.ctx)
 	p.turn.streams[r.ID] = r.stream
 	return nil
@@ -84,16 +107,13 @@ func (p *Peer) closeStream(r *Request) {
 // streamed sends one result, when the client can take it.
 func (p *Peer) streamed(ctx context.Context, r *Request, result any) error {
 	e := message.New(r.Type, result)
-	e.Stream = r.ID
-	if r.Room != nil {
-		e.Room = r.Room.Name()
-	}
+	e.Stream, e.Room = r.ID, r.stream.room
 	f, err := message.Encode(e, p.hub.opts.Codec, message.CatchUp)
 	if err != nil {
 		return err
 	}
 	for {
-		err := p.conn.Write(f)
+		err := r.stream.write(p.conn, f)
 		if !errors.Is(err, message.ErrBehind) {
 			return err
 		}
@@ -101,6 +121,15 @@ func (p *Peer) streamed(ctx context.Context, r *Request, result any) error {
 		case <-p.conn.Drained():
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+// endStreams ends those of a room. p.mu is held.
+func (p *Peer) endStreams(name string) {
+	for _, s := range p.turn.streams {
+		if s.room == name {
+			s.end()
 		}
 	}
 }
@@ -116,7 +145,7 @@ func (p *Peer) leaveStream(in *inbound) error {
 	}
 	p.mu.Lock()
 	if s := p.turn.streams[content.Stream]; s != nil {
-		s.cancel()
+		s.end()
 	}
 	p.mu.Unlock()
 	if in.parts.ID == nil {

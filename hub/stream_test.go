@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
@@ -112,5 +113,86 @@ func TestStreamLimit(t *testing.T) {
 		for range 8 {
 			<-ended
 		}
+	})
+}
+
+// TestStreamsEndWithTheMembership: nothing of a stream arrives after the room has
+// been left, or its client taken out of it, but its answer. Others go on.
+func TestStreamsEndWithTheMembership(t *testing.T) {
+	for name, leave := range map[string]func(h *hub.Hub, c *hubtest.Client){
+		"left": func(_ *hub.Hub, c *hubtest.Client) {
+			e := message.New("leave", nil)
+			e.ID = "leave"
+			c.Send("chat/1", e)
+		},
+		"taken out": func(h *hub.Hub, c *hubtest.Client) { h.Room("chat/1").Leave(h.Peer(c.ID())) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, nil)
+				h.Rooms("chat/{id}", nil)
+				hub.Stream(h, feed, func(context.Context, *hub.Request, int) iter.Seq2[string, error] {
+					return func(yield func(string, error) bool) { // heeds no context
+						for yield("x", nil) {
+							<-time.After(time.Millisecond)
+						}
+					}
+				})
+				c := hubtest.Dial(t, h)
+				for _, room := range []string{"chat/1", "chat/2", ""} {
+					if room != "" {
+						c.Join(room, nil)
+					}
+					e := feed.New(0)
+					e.ID = "of " + room
+					c.Send(room, e)
+				}
+				<-time.After(10 * time.Millisecond)
+				leave(h, c)
+				<-time.After(10 * time.Millisecond)
+				left := false
+				got := map[string]int{}
+				for e := c.Next(); e.Stream != "of " || !left || got["of "] < 5; e = c.Next() {
+					left = left || e.ID == "leave" || e.Type == "left"
+					if left {
+						got[e.Stream]++
+					}
+				}
+				if got["of chat/1"] > 0 || got["of chat/2"] == 0 {
+					t.Errorf("afterwards came %v", got)
+				}
+				c.Cut()
+				<-time.After(10 * time.Millisecond)
+			})
+		})
+	}
+}
+
+// TestNoStreamForWhoWasTakenOut: a question that was on its way when its client was
+// taken out of the room gets no results.
+func TestNoStreamForWhoWasTakenOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		rooms := h.Rooms("chat/{id}", nil)
+		taken := make(chan struct{})
+		rooms.Use(func(next hub.Handler) hub.Handler {
+			return func(ctx context.Context, r *hub.Request) (any, error) {
+				r.Room.Leave(r.Peer)
+				close(taken)
+				return next(ctx, r)
+			}
+		})
+		hub.Stream(rooms, feed, endless(new(atomic.Int64), make(chan error, 1)))
+		c := hubtest.Dial(t, h)
+		c.Join("chat/1", nil)
+		e := feed.New(10)
+		e.ID = "1"
+		c.Send("chat/1", e)
+		<-taken
+		c.ExpectType("left")
+		if e := c.Next(); e.Type != "ack" || e.ID != "1" {
+			t.Errorf("then came %+v", e)
+		}
+		c.ExpectNone()
 	})
 }

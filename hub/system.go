@@ -190,10 +190,11 @@ func (p *Peer) Entered(r *room.Room) error {
 }
 
 // Left implements room.Resident. A client that was taken out is told by a "left"
-// of its own.
+// of its own; what it had asked to hear in the room ends before that.
 func (p *Peer) Left(r *room.Room) func() {
 	p.mu.Lock()
 	m := p.rooms.remove([]byte(r.Name()))
+	p.endStreams(r.Name())
 	told := m == nil || m.leaving || p.gone
 	p.mu.Unlock()
 	if m == nil {
