@@ -42,11 +42,12 @@ func (p *Peer) join(in *inbound) error {
 	if id := string(in.parts.ID); id != "" {
 		opts = append(opts, room.Ack(id))
 	}
-	if m := p.in(in.parts.Room); m != nil {
-		return m.room.Join(p.ctx, p, nil, opts...) // changes nothing, answers again
-	}
-	if in.parts.Since != nil {
+	m := p.in(in.parts.Room)
+	if in.parts.Since != nil && (m == nil || !m.asked) {
 		opts = append(opts, room.Since(string(in.parts.Since)))
+	}
+	if m != nil {
+		return p.rejoin(m, opts)
 	}
 	m, err := p.membership(string(in.parts.Room))
 	if err != nil {
@@ -63,6 +64,18 @@ func (p *Peer) join(in *inbound) error {
 		}
 		return p.enter(p.ctx, m, state, opts...)
 	})
+}
+
+// rejoin answers a join of a room that the peer is in. It changes nothing, but that a
+// client which the application had put there may say once what it has heard.
+func (p *Peer) rejoin(m *membership, opts []room.JoinOption) error {
+	if err := m.room.Join(p.ctx, p, nil, opts...); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.asked = true
+	return nil
 }
 
 // membership returns that of a room which the peer is not in yet.

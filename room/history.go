@@ -49,7 +49,7 @@ type follow struct {
 // lag is how far a member is that is behind.
 type lag struct {
 	at   engine.Position
-	left chan struct{} // closed when it is no member any more
+	left chan struct{} // closed when it is no member any more, or has said where it is
 }
 
 // out is where a room's feed delivers to: the room of that name as it then is.
@@ -245,7 +245,7 @@ func (r *Room) enterAt(ctx context.Context, a *arrival, j *join) error {
 	return clientError(err)
 }
 
-// errThere: the member was in the room already.
+// errThere: the member was in the room already, and needs no feed.
 var errThere = errors.New("room: joined twice")
 
 // resume calls attach where the member is to go on: from where it was, from the
@@ -299,7 +299,7 @@ func (r *Room) attach(f *feed.Feed, a *arrival, j *join, missed []engine.Entry, 
 		live := r.manager.enter(r.name)
 		live.follow.order.Lock()
 		done, err := live.attachHere(f, a, j, at)
-		if done && err == nil {
+		if done && (err == nil || errors.Is(err, errThere) && j.since != "") {
 			live.catch(a.Member, missed, j.where.at, j.where.resumed)
 		}
 		live.follow.order.Unlock()
@@ -327,9 +327,13 @@ func (r *Room) attachHere(f *feed.Feed, a *arrival, j *join, at engine.Position)
 		return false, nil
 	}
 	there := r.find(a.ID()) >= 0
-	if there {
+	l := r.follow.lagging[a.ID()]
+	switch {
+	case there && j.since != "":
+		r.follow.stopLag(a.ID()) // it goes on from where it says
+	case there:
 		j.where = &where{at: r.follow.at} // as if it had joined now: nothing changes
-		if l := r.follow.lagging[a.ID()]; l != nil {
+		if l != nil {
 			j.where.at = l.at
 		}
 	}
@@ -474,8 +478,13 @@ func (f *follow) forget(m Member) {
 	if s := sessionOf(m); f.sessions[s] == m.ID() {
 		delete(f.sessions, s)
 	}
-	if l := f.lagging[m.ID()]; l != nil {
+	f.stopLag(m.ID())
+}
+
+// stopLag ends catching up a member, if it is behind. Room.mu is held.
+func (f *follow) stopLag(id string) {
+	if l := f.lagging[id]; l != nil {
 		close(l.left)
-		delete(f.lagging, m.ID())
+		delete(f.lagging, id)
 	}
 }

@@ -89,8 +89,9 @@ type join struct {
 func Ack(id string) JoinOption { return func(j *join) { j.ack = id } }
 
 // Since makes Join go on after that cursor, in a recoverable room: the answer
-// says whether that is possible, and is followed by all that was missed. Other
-// rooms ignore it.
+// says whether that is possible, and is followed by all that was missed. For a
+// member that is there already this is all that Join does: what it has got since
+// then, it gets again. Other rooms ignore it.
 func Since(cursor string) JoinOption { return func(j *join) { j.since = cursor } }
 
 // Greet makes Join queue f for the member before anything else from the room. A
@@ -99,7 +100,7 @@ func Greet(f *message.Frame) JoinOption { return func(j *join) { j.greet = f } }
 
 // Join adds m with the state that fellow members may see, which is encoded as
 // JSON; nil is fine, and a message.Raw is JSON already. Joining twice changes
-// nothing, not the state either: see Update. The error says that, in a room with
+// nothing, not the state either: see Update, and Since. The error says that, in a room with
 // presence, the state cannot be encoded or is too large, more than 4 KiB (a
 // *message.Error with the code Invalid), that ctx has ended, or that m is a
 // Resident that refuses; in a recoverable room also, as a *message.Error, that
