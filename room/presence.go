@@ -29,7 +29,9 @@ type Presence struct {
 	// Grace is how long a member that was dropped (Drop) stays on the list, default
 	// 0; less where there are more of them than GraceBytes. If it comes back within
 	// that time, nobody is told that it was away. Who comes back is known by its ID,
-	// by its user with ByUser, and else by its session and user: Member says how.
+	// by its user with ByUser, and else by its session and user: Member says how. The
+	// entry of a session is named after the member that came last of those who are
+	// there.
 	Grace time.Duration
 	// GraceBytes is how much those in grace may take, in all rooms of the Manager
 	// together, default 64 MiB: some 50,000 with small states. Beyond that, those that
@@ -178,11 +180,8 @@ func (r *Room) update(a *arrival) bool {
 		p.entry, p.seen = old.entry, old.seen
 	}
 	r.members[i].public = p // another one: somebody may be reading the old state
-	if e := p.entry; e != nil {
-		if e.owner == old {
-			e.owner = p
-		}
-		r.roster.alter(e, e.from, e.user, e.head, a.content)
+	if p.entry != nil {
+		r.roster.restate(old, p, a.content)
 	}
 	return true
 }

@@ -876,3 +876,46 @@ func TestBackBeforeItIsGone(t *testing.T) {
 		r.Leave(w)
 	})
 }
+
+// TestLateOnTheOldConnection: an entry stands for all members of a session. It is
+// named after the one that came last of those that are here, whichever goes first.
+func TestLateOnTheOldConnection(t *testing.T) {
+	in(t, func(t *testing.T) {
+		_, r := showing(room.Presence{Grace: time.Second})
+		w := &member{id: "w"}
+		join(t, r, w, nil)
+		var all []returning
+		for i, id := range []string{"b", "a", "c"} { // a is the oldest connection, but its join came late
+			all = append(all, returning{&member{id: id}, 1})
+			join(t, r, all[i], id)
+		}
+		want(t, w, `joined "b"`, `presence {"members":2,"updated":[{"from":"a","was":"b","content":"a"}]}`,
+			`presence {"members":2,"updated":[{"from":"c","was":"a","content":"c"}]}`)
+		b, a, c := all[0], all[1], all[2]
+		update(t, r, b, "b2") // it is seen when b is
+		update(t, r, c, "c2")
+		want(t, w, `presence {"members":2,"updated":[{"from":"c","content":"c2"}]}`)
+		r.Drop(a)
+		pass(time.Minute)
+		want(t, w)
+		r.Drop(c)
+		want(t, w, `presence {"members":2,"updated":[{"from":"b","was":"c","content":"b2"}]}`)
+		update(t, r, b, "b3")
+		want(t, w, `presence {"members":2,"updated":[{"from":"b","content":"b3"}]}`)
+		pass(time.Minute)
+		want(t, w)
+		late := &member{id: "late"}
+		join(t, r, late, nil, room.Ack("1"))
+		want(t, late, `ack {"members":3,"presence":[{"from":"w","content":null},{"from":"b","content":"b3"},{"from":"late","content":null}]}`)
+		w.take()
+		r.Drop(b)
+		pass(500 * time.Millisecond)
+		join(t, r, c, "c3")
+		want(t, w, `presence {"members":3,"updated":[{"from":"c","was":"b","content":"c3"}]}`)
+		r.Leave(c)
+		want(t, w, `left "c3"`)
+		for _, m := range []*member{w, late} {
+			r.Leave(m)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package room
 
 import (
 	"container/list"
+	"slices"
 	"time"
 
 	"github.com/hubbub-go/hubbub/internal/envelope"
@@ -40,7 +41,8 @@ type entry struct {
 	place      int     // among the entries; -1: not listed
 	peers      int     // members that it stands for
 	session    string  // whose entry it is; with Grace
-	owner      *public // the member that it stands for; nil: a user's
+	owner      *public // the member that it is named after; nil: a user's
+	older      []claim // what it was for other members of the session, the newest last
 
 	grace  *list.Element // nil: it is not in grace
 	absent *list.Element // of the manager's graces
@@ -48,6 +50,13 @@ type entry struct {
 	away   string        // its key in roster.away
 
 	told *told // nil: as it is
+}
+
+// claim is what an entry was for a member that another of its session took it from.
+type claim struct {
+	owner         *public
+	from          string
+	head, content []byte
 }
 
 // told is an entry as the members know it, while changes are gathered.
@@ -81,16 +90,16 @@ func (o *roster) come(a *arrival) {
 		e = o.add(a)
 	} else {
 		from, head := e.from, e.head
-		if o.stay(e) || !o.byUser(a.user) { // or it is here before its old connection is known to be gone
+		if e.owner != nil { // it is here before its old connection is known to be gone
+			e.older = append(e.older, claim{e.owner, e.from, e.head, e.content})
+		}
+		if o.stay(e) || !o.byUser(a.user) {
 			from, head = a.ID(), a.head
 		}
 		o.alter(e, from, a.user, head, a.content)
 	}
 	if !o.byUser(a.user) {
-		if e.owner != nil && e.owner.entry == e {
-			e.owner.entry = nil // its client is here now
-		}
-		e.owner, e.peers = a.public, 0
+		e.owner = a.public
 	}
 	e.peers++
 	a.public.entry = e
@@ -179,7 +188,7 @@ func (o *roster) remove(e *entry) {
 	o.entries[e.place].place = e.place
 	o.entries[last] = nil
 	o.entries = o.entries[:last]
-	e.place = -1
+	e.place, e.owner = -1, nil // and with it the application's state
 	o.size -= e.size()
 	if o.byUser(e.user) {
 		delete(o.users, e.user)
@@ -200,10 +209,8 @@ func (o *roster) remove(e *entry) {
 // part is what happens to the entry of a member that has been taken out.
 func (o *roster) part(m member, drop bool) {
 	e := m.public.entry
-	if e == nil { // its client has another connection
-		return
-	}
 	if e.peers--; e.peers > 0 {
+		o.giveBack(e, m.public)
 		return
 	}
 	grace := o.opts().Grace
@@ -214,13 +221,44 @@ func (o *roster) part(m member, drop bool) {
 	e.until = time.Now().Add(grace)
 	e.grace = o.grace.PushBack(e)
 	e.absent = o.room.manager.graces.add(o.room, e, o.grace.Len() == 1)
-	e.owner = nil // and with it the application's state
+	e.owner = nil
 	e.away = m.ID()
 	if o.away == nil {
 		o.away = map[string]*entry{}
 	}
 	o.away[e.away] = e
 	o.arm()
+}
+
+// giveBack takes what a member has of an entry that stands for others, too. Where it
+// was named after that one, it is named after the newest of them again.
+func (o *roster) giveBack(e *entry, p *public) {
+	last := len(e.older) - 1
+	switch {
+	case last < 0: // a user's
+	case e.owner != p:
+		e.older = slices.DeleteFunc(e.older, func(c claim) bool { return c.owner == p })
+	default:
+		c := e.older[last]
+		e.older = slices.Delete(e.older, last, last+1)
+		e.owner = c.owner
+		o.alter(e, c.from, e.user, c.head, c.content)
+	}
+}
+
+// restate gives a member another state, with what stands for it from now on.
+func (o *roster) restate(old, p *public, content []byte) {
+	e := p.entry
+	for i := range e.older {
+		if c := &e.older[i]; c.owner == old { // what is seen is that of a newer one
+			c.owner, c.content = p, content
+			return
+		}
+	}
+	if e.owner == old {
+		e.owner = p
+	}
+	o.alter(e, e.from, e.user, e.head, content)
 }
 
 // stay ends the grace of an entry, if it is in grace.
