@@ -99,7 +99,9 @@ func (p *Peer) address(r *Request, in *inbound) (s *Scope, ok bool) {
 	}
 	m := p.in(in.parts.Room)
 	if m == nil {
-		p.answer(in, errNotMember())
+		if !p.outside(in) {
+			p.answer(in, errNotMember())
+		}
 		return nil, false
 	}
 	r.Room, r.match, r.cell, s = m.room, m.match, m.cell, m.match.Value()
@@ -107,7 +109,7 @@ func (p *Peer) address(r *Request, in *inbound) (s *Scope, ok bool) {
 		return s, true
 	}
 	r.published = &publication{since: string(in.parts.Since)}
-	return s, r.ID == "" || p.space() && !p.again(r, in.parts.Type, in)
+	return s, r.ID == "" || p.space() && !p.again(r, in)
 }
 
 func errNotMember() error { return message.Errorf(message.NotMember, "join the room first") }

@@ -47,17 +47,30 @@ func (k *outcomeKey) cost(o *outcome) int { return 480 + len(k.room) + len(k.id)
 func (o *outcomes) begin(k outcomeKey, sum uint64, window time.Duration) *outcome {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	v := o.known[k]
-	if v != nil && (v.at.IsZero() || time.Since(v.at) <= window) {
+	if v := o.recall(k, window); v != nil {
 		return v
-	}
-	if v != nil {
-		o.remove(k)
 	}
 	if o.known == nil {
 		o.known = map[outcomeKey]*outcome{}
 	}
 	o.known[k] = &outcome{sum: sum, done: make(chan struct{})}
+	return nil
+}
+
+// find is begin for a message that is not to begin.
+func (o *outcomes) find(k outcomeKey, window time.Duration) *outcome {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.recall(k, window)
+}
+
+// recall returns what is known of a message, unless the window is over. o.mu is held.
+func (o *outcomes) recall(k outcomeKey, window time.Duration) *outcome {
+	v := o.known[k]
+	if v == nil || v.at.IsZero() || time.Since(v.at) <= window {
+		return v
+	}
+	o.remove(k)
 	return nil
 }
 
@@ -104,33 +117,58 @@ func sumOf(typ string, content message.Raw) uint64 {
 }
 
 // again answers a message to a recoverable room that came before, and reports
-// whether it did. If it is still being handled, on another connection of the
-// session, it waits for that. It has an id.
-func (p *Peer) again(r *Request, typ []byte, in *inbound) bool {
-	window := r.match.Value().window
-	r.published.sum = sumOf(string(typ), in.content)
+// whether it did. It has an id.
+func (p *Peer) again(r *Request, in *inbound) bool {
+	r.published.sum = sumOf(string(in.parts.Type), in.content)
+	key := outcomeKey{p.Session(), r.Room.Name(), r.ID}
 	for {
-		key := outcomeKey{p.Session(), r.Room.Name(), r.ID}
-		o := p.hub.history.outcomes.begin(key, r.published.sum, window)
+		o := p.hub.history.outcomes.begin(key, r.published.sum, r.match.Value().window)
 		switch {
 		case o == nil:
 			r.published.begun = &key
 			return false
-		case o.sum != r.published.sum:
-			p.answer(in, message.Errorf(message.Conflict, "the id was used for another message"))
-			return true
-		}
-		p.readOn()
-		select {
-		case <-o.done:
-		case <-p.ctx.Done():
-			return true
-		}
-		if !o.at.IsZero() {
-			_ = p.conn.Write(acknowledge(r.Room.Name(), r.ID, o.cursor, o.result, message.Disconnect))
+		case p.repeat(&key, o, r.published.sum, in):
 			return true
 		}
 	}
+}
+
+// outside is again for a message to a room that the peer is not in: it may have been
+// there when the message came before, and is to know what has become of it.
+func (p *Peer) outside(in *inbound) bool {
+	m := p.hub.patterns.Match(string(in.parts.Room))
+	if len(in.parts.ID) == 0 || !m.Found() || m.Value().window <= 0 {
+		return false
+	}
+	sum := sumOf(string(in.parts.Type), in.content)
+	key := outcomeKey{p.Session(), string(in.parts.Room), string(in.parts.ID)}
+	for {
+		o := p.hub.history.outcomes.find(key, m.Value().window)
+		if o == nil || p.repeat(&key, o, sum, in) {
+			return o != nil
+		}
+	}
+}
+
+// repeat answers a message as it was answered before, and reports whether it did: it
+// may have come to nothing. If it is still being handled, on another connection of
+// the session, it waits for that.
+func (p *Peer) repeat(k *outcomeKey, o *outcome, sum uint64, in *inbound) bool {
+	if o.sum != sum {
+		p.answer(in, message.Errorf(message.Conflict, "the id was used for another message"))
+		return true
+	}
+	p.readOn()
+	select {
+	case <-o.done:
+	case <-p.ctx.Done():
+		return true
+	}
+	if o.at.IsZero() {
+		return false
+	}
+	_ = p.conn.Write(acknowledge(k.room, k.id, o.cursor, o.result, message.Disconnect))
+	return true
 }
 
 // settled notes how the handling of a message ended, whatever way.
