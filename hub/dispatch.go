@@ -108,7 +108,11 @@ func (p *Peer) address(r *Request, in *inbound) (s *Scope, ok bool) {
 	if s.window <= 0 {
 		return s, true
 	}
-	r.published = &publication{since: string(in.parts.Since)}
+	r.published = &publication{}
+	if in.parts.Since != nil {
+		since := string(in.parts.Since)
+		r.published.since = &since
+	}
 	return s, r.ID == "" || p.space() && !p.again(r, in)
 }
 

@@ -14,7 +14,7 @@ import (
 // publication is what a message of a client has published to its recoverable
 // room. The answer to the message comes in the place of the first of it.
 type publication struct {
-	since   string      // where the sender thinks that the room is
+	since   *string     // where the sender thinks that the room is; nil: it did not say
 	begun   *outcomeKey // in Hub.history.outcomes, until it is settled
 	sum     uint64      // of the message
 	count   int
@@ -33,8 +33,8 @@ func (r *Request) publish(ctx context.Context, e message.Envelope, opts []room.B
 			r.Peer.answers.expect(key)
 		}
 	}
-	if r.published.since != "" && n == 0 {
-		opts = append(opts, room.At(r.published.since))
+	if r.published.since != nil && n == 0 {
+		opts = append(opts, room.At(*r.published.since))
 	}
 	receipt, err := r.Room.Publish(ctx, e, opts...)
 	if err != nil {

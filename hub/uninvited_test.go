@@ -89,7 +89,10 @@ func inShort(t *testing.T, data string) string {
 	if err := json.Unmarshal([]byte(data), &e); err != nil {
 		t.Fatal(err)
 	}
-	if e.Type == string(note) {
+	switch {
+	case e.Content == nil:
+		return e.Type
+	case e.Type == string(note):
 		return strings.Trim(string(e.Content), `"`)
 	}
 	if err := json.Unmarshal(e.Content, &content); err != nil {
@@ -102,4 +105,36 @@ func inShort(t *testing.T, data string) string {
 		return fmt.Sprint(*content.Recovered)
 	}
 	return "member"
+}
+
+// TestSinceThatIsNoCursor: an empty cursor is none, neither for a join nor as the
+// condition of a message; null is as good as nothing.
+func TestSinceThatIsNoCursor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		hub.On(h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}}), say, toOthers)
+		c := pipeSocket(t, h, "")
+		synctest.Wait()
+		c.received().take()
+		for _, tt := range []struct{ since, join, publish string }{
+			{`"nonsense"`, "invalid", "invalid"},
+			{`""`, "invalid", "invalid"},
+			{`1`, "malformed", "malformed"},
+			{`null`, "member", "ack"},
+		} {
+			c.send([]byte(`{"type":"join","room":"log/1","id":"j","since":`+tt.since+`}`), false)
+			c.send([]byte(`{"type":"join","room":"log/2","id":"j"}`), false)
+			c.send([]byte(`{"type":"say","room":"log/2","id":`+"\"m"+strings.Trim(tt.since, `"`)+`","since":`+tt.since+`,"content":{"body":"x"}}`), false)
+			synctest.Wait()
+			frames := c.received().take()
+			if len(frames) != 3 {
+				t.Fatalf("since %s: %v", tt.since, frames)
+			}
+			if join, publish := inShort(t, frames[0].data), inShort(t, frames[2].data); join != tt.join || publish != tt.publish {
+				t.Errorf("since %s: join %s, publish %s", tt.since, frames[0].data, frames[2].data)
+			}
+		}
+		c.cut()
+		shutDown(t, h)
+	})
 }

@@ -14,7 +14,7 @@ type BroadcastOption struct {
 	ids   []string
 	rooms []*Room
 	once  *once
-	at    string
+	at    *string
 }
 
 // Except leaves out the members with these IDs.

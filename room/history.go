@@ -251,8 +251,8 @@ var errThere = errors.New("room: joined twice")
 // resume calls attach where the member is to go on: from where it was, from the
 // messages that are replayed to everybody, or from now.
 func (r *Room) resume(ctx context.Context, f *feed.Feed, j *join, attach feed.Attach) error {
-	if j.since != "" {
-		from, err := engine.ParsePosition(j.since)
+	if j.since != nil {
+		from, err := engine.ParsePosition(*j.since)
 		if err != nil {
 			return &message.Error{Code: message.Invalid, Message: "this is no cursor", Field: "since"}
 		}
@@ -299,7 +299,7 @@ func (r *Room) attach(f *feed.Feed, a *arrival, j *join, missed []engine.Entry, 
 		live := r.manager.enter(r.name)
 		live.follow.order.Lock()
 		done, err := live.attachHere(f, a, j, at)
-		if done && (err == nil || errors.Is(err, errThere) && j.since != "") {
+		if done && (err == nil || errors.Is(err, errThere) && j.since != nil) {
 			live.catch(a.Member, missed, j.where.at, j.where.resumed)
 		}
 		live.follow.order.Unlock()
@@ -329,7 +329,7 @@ func (r *Room) attachHere(f *feed.Feed, a *arrival, j *join, at engine.Position)
 	there := r.find(a.ID()) >= 0
 	l := r.follow.lagging[a.ID()]
 	switch {
-	case there && j.since != "":
+	case there && j.since != nil:
 		r.follow.stopLag(a.ID()) // it goes on from where it says
 	case there:
 		j.where = &where{at: r.follow.at} // as if it had joined now: nothing changes

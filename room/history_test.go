@@ -282,9 +282,11 @@ func TestPublishing(t *testing.T) {
 	}
 	_, err = publish("late", room.At(first.Cursor))
 	code(err, message.Conflict)
-	_, err = publish("bad", room.At("garbage"))
-	code(err, message.Invalid)
-	code(r.Join(t.Context(), &reader{id: "x"}, nil, room.Since("garbage")), message.Invalid)
+	for _, cursor := range []string{"garbage", ""} {
+		_, err = publish("bad", room.At(cursor))
+		code(err, message.Invalid)
+		code(r.Join(t.Context(), &reader{id: "x"}, nil, room.Since(cursor)), message.Invalid)
+	}
 	if n := r.Len(); n != 0 {
 		t.Errorf("%d members after a refused join", n)
 	}

@@ -32,7 +32,7 @@ func Once(session Session, id string, n int, sum uint64) BroadcastOption {
 // At makes a recoverable room store a message only if no other came after that
 // cursor; the error otherwise has the code message.Conflict. Other rooms ignore
 // it.
-func At(cursor string) BroadcastOption { return BroadcastOption{at: cursor} }
+func At(cursor string) BroadcastOption { return BroadcastOption{at: &cursor} }
 
 type once struct {
 	session Session
@@ -77,8 +77,8 @@ func (r *Room) record(f *message.Frame, from string, opts []BroadcastOption) (en
 	rec := record{binary: f.Binary(), payload: f.Payload()}
 	var out engine.Record
 	for _, o := range opts {
-		if o.at != "" {
-			at, err := engine.ParsePosition(o.at)
+		if o.at != nil {
+			at, err := engine.ParsePosition(*o.at)
 			if err != nil {
 				return out, &message.Error{Code: message.Invalid, Message: "this is no cursor", Field: "since"}
 			}

@@ -78,7 +78,7 @@ type JoinOption func(*join)
 
 type join struct {
 	ack   string
-	since string
+	since *string // nil: it did not say
 	greet *message.Frame
 	where *where // in a recoverable room, once that is known
 }
@@ -92,7 +92,7 @@ func Ack(id string) JoinOption { return func(j *join) { j.ack = id } }
 // says whether that is possible, and is followed by all that was missed. For a
 // member that is there already this is all that Join does: what it has got since
 // then, it gets again. Other rooms ignore it.
-func Since(cursor string) JoinOption { return func(j *join) { j.since = cursor } }
+func Since(cursor string) JoinOption { return func(j *join) { j.since = &cursor } }
 
 // Greet makes Join queue f for the member before anything else from the room. A
 // member that is there already is not greeted.

@@ -165,7 +165,7 @@ func (s *scanner) member(name []byte, p *Parts) (err error) {
 	case "id":
 		return s.text("id", &p.ID)
 	case "since":
-		return s.text("since", &p.Since)
+		return s.textOrNull("since", &p.Since)
 	case "from":
 		return s.trusted(&p.From)
 	case "user":
@@ -214,6 +214,14 @@ func (s *scanner) text(name string, into *[]byte) error {
 	}
 	*into = v
 	return nil
+}
+
+// textOrNull is text where null is as good as nothing.
+func (s *scanner) textOrNull(name string, into *[]byte) error {
+	if s.peek() == 'n' { // or it is not JSON
+		return s.value()
+	}
+	return s.text(name, into)
 }
 
 // trusted reads a member that is believed only from a server.
