@@ -38,30 +38,26 @@ export abstract class Channel {
 
   async send(type: string, content?: unknown, { volatile, ttl, at, id, again }: SendOptions & { again?: boolean } = {}): Promise<Receipt> {
     const { _link, _options, _outgoing } = this._hub;
-    const name = volatile ? undefined : id || uuid();
-    const frame = this._frame(type, content, name, at);
     if (volatile) {
+      const frame = this._frame(type, content, undefined, at);
       if (!_link._isUp || this._joining || _link._socket!.bufferedAmount! > CONGESTED) return { status: 'dropped' };
       if (sizeOf(frame) > _link._limit) throw new HubbubError('too_large');
       _link._send(frame);
       return { status: 'sent' };
     }
     const _sent = again || id && _outgoing._named(id);
-    const { cursor } = await this._answer(name!, frame, { _policy: Policy.Repeat, _within: ttl ?? _options.ttl, _since: at, _sent });
+    const { cursor } = await this._answer(type, content, id || uuid(), { _policy: Policy.Repeat, _within: ttl ?? _options.ttl, _since: at, _sent });
     return { status: 'acked', cursor };
   }
 
   async call(type: string, content?: unknown, { timeout, signal }: CallOptions = {}): Promise<unknown> {
-    const id = uuid();
-    const frame = this._frame(type, content, id);
-    return (await this._answer(id, frame, { _policy: Policy.Once, _within: timeout }, signal)).content;
+    return (await this._answer(type, content, uuid(), { _policy: Policy.Once, _within: timeout }, signal)).content;
   }
 
   stream(type: string, content?: unknown, { signal }: StreamOptions = {}): AsyncIterableIterator<unknown> {
     const id = uuid();
-    const frame = this._frame(type, content, id);
     const inbox = new Inbox(() => this._hub._outgoing._cancel(id));
-    this._ask(id, frame, {
+    this._ask(type, content, id, {
       _policy: Policy.Stream,
       _next: (value) => inbox._push(value),
       _done: () => inbox._finish(),
@@ -74,12 +70,13 @@ export abstract class Channel {
     return encode({ type, room: this.name, id, since }, content);
   }
 
-  private _answer(id: string, frame: Frame, request: Omit<Request, '_done' | '_fail'>, signal?: AbortSignal): Promise<Envelope> {
-    return new Promise((_done, _fail) => this._ask(id, frame, { ...request, _done, _fail }, signal));
+  private _answer(type: string, content: unknown, id: string, request: Omit<Request, '_done' | '_fail'>, signal?: AbortSignal): Promise<Envelope> {
+    return new Promise((_done, _fail) => this._ask(type, content, id, { ...request, _done, _fail }, signal));
   }
 
-  private _ask(id: string, frame: Frame, request: Request, signal?: AbortSignal): void {
+  private _ask(type: string, content: unknown, id: string, request: Request, signal?: AbortSignal): void {
     const { _outgoing } = this._hub;
+    const frame = this._frame(type, content, id, request._since);
     const abort = () => _outgoing._cancel(id, signal!.reason);
     if (signal?.aborted) return request._fail(signal.reason);
     signal?.addEventListener('abort', abort);
@@ -102,8 +99,8 @@ export abstract class Channel {
 
   /** Tells all listeners, none of which can stop another; false if there is none. */
   _emit(type: string, value?: unknown): boolean {
-    const all = this._listeners.get(type);
-    for (const listener of [...(all ?? [])]) {
+    const all = [...(this._listeners.get(type) ?? [])];
+    for (const listener of all) {
       try {
         listener(value as never);
       } catch (error) {
@@ -111,6 +108,6 @@ export abstract class Channel {
         else this._hub._fail(error);
       }
     }
-    return !!all?.size;
+    return !!all.length;
   }
 }

@@ -2,10 +2,8 @@ import { HubbubError } from './errors.js';
 
 const MOST = 1000;
 
-interface Waiting<T> {
-  _resolve(result: IteratorResult<T>): void;
-  _reject(error: unknown): void;
-}
+/** Resolve and reject of a `next` that waits. */
+type Waiting<T> = [(result: IteratorResult<T>) => void, (error: unknown) => void];
 
 /** An async iterator that is fed. It listens from its creation, not from the first `next`. */
 export class Inbox<T> implements AsyncIterableIterator<T> {
@@ -22,7 +20,7 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
 
   next(): Promise<IteratorResult<T>> {
     return new Promise((_resolve, _reject) => {
-      this._readers.push({ _resolve, _reject });
+      this._readers.push([_resolve, _reject]);
       this._serve();
     });
   }
@@ -52,7 +50,7 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
 
   private _serve(): void {
     while (this._readers.length && (this._values.length || this._ended)) {
-      const { _resolve, _reject } = this._readers.shift()!;
+      const [_resolve, _reject] = this._readers.shift()!;
       if (this._values.length) _resolve({ done: false, value: this._values.shift()! });
       else if (this._error) {
         _reject(this._error);

@@ -37,9 +37,8 @@ export class Link {
   _limit!: number; // of a message in bytes, as the welcome says
   _socket?: SocketLike;
   private _try = 0; // counts attempts, so that a token that comes late finds itself outdated
-  private _waiting?: boolean; // for the next try
   private _losses!: number; // in a row
-  private _notBefore!: number;
+  private _notBefore!: number; // the next try; Infinity while none waits
   private _retryAfter?: number;
   private _since!: number;
   private _heartbeat!: number;
@@ -55,7 +54,7 @@ export class Link {
 
   _open(): void {
     if (this.state != 'idle' && this.state != 'closed') return;
-    this._losses = this._notBefore = 0;
+    this._losses = 0;
     for (const name of EVENTS) globalThis.addEventListener?.(name, this._wake, true);
     const current = this._try;
     this.state = 'connecting';
@@ -81,7 +80,8 @@ export class Link {
     const { token, connectTimeout } = this._options;
     const current = ++this._try;
     const protocols = ['hubbub.v1'];
-    this._waiting = false;
+    this._notBefore = Infinity;
+    this._retryAfter = undefined;
     this._after(connectTimeout, () => this._lost(BROKEN, 'no welcome'));
     try {
       if (token) protocols.push('bearer.' + await token());
@@ -134,7 +134,6 @@ export class Link {
     this._limit = limit || Infinity;
     this._heartbeat = heartbeat || HEARTBEAT;
     this._since = Date.now();
-    this._retryAfter = undefined;
     this._after(this._heartbeat, () => this._ping());
     this.state = 'connected';
     this._owner._up(envelope); // rooms and what waits go first, then whatever a listener sends
@@ -157,23 +156,21 @@ export class Link {
   /** The page woke up or the network changed: look now, timers may have slept. */
   private readonly _wake = ({ type }: { type: string }): void => {
     if (this._isUp) this._ping();
-    else if (this._waiting && type != 'offline' && Date.now() >= this._notBefore) this._attempt();
+    else if (type != 'offline' && Date.now() >= this._notBefore) this._attempt();
   };
 
   private _lost(code: number, reason: string): void {
     const { retries, stableAfter, token, retryMin, retryMax, jitter } = this._options;
     if (this._isUp && Date.now() - this._since >= stableAfter) this._losses = 0;
     const stay = FINAL.includes(code)
-      || (code == EXPIRED && !token)
-      || (code == TOO_MANY && this._retryAfter == null)
+      || !token && code == EXPIRED
+      || this._retryAfter == null && code == TOO_MANY
       || this._losses >= retries;
     if (stay) return this._end(code, reason);
     this._drop(code, reason);
-    const asked = Math.min(Math.max(this._retryAfter || 0, 0), LONGEST_WAIT);
+    const asked = Math.max(Math.min(this._retryAfter || 0, LONGEST_WAIT), 0);
     const bound = Math.min(retryMax, retryMin * 2 ** this._losses++);
-    this._retryAfter = undefined;
     this._notBefore = Date.now() + asked;
-    this._waiting = true;
     // On top of what was asked, so that those who were asked the same do not come at once.
     this._after(asked + bound * (1 - jitter * Math.random()), () => this._attempt());
     if (!this._isUp) return;
@@ -186,7 +183,7 @@ export class Link {
     this._drop(code, reason);
     for (const name of EVENTS) globalThis.removeEventListener?.(name, this._wake, true);
     clearTimeout(this._timer);
-    this._waiting = false;
+    this._notBefore = Infinity;
     this.state = 'closed';
     this._owner._down();
     this._owner._over();
@@ -198,7 +195,6 @@ export class Link {
     const socket = this._socket;
     this._socket = undefined;
     this._try++;
-    this._pinged = false;
     this.why = { code, reason };
     try {
       socket?.close(code == SILENT ? code : 1000);

@@ -16,7 +16,7 @@ export class PresenceList {
     return this._room.on(CHANGED, () => fn());
   }
 
-  _reset(list?: readonly Member[], count = list?.length ?? 0): void {
+  _reset(list?: readonly Member[], count?: number): void {
     this._whole = !!list;
     this._set(list ?? [], count);
   }
@@ -43,7 +43,7 @@ export class PresenceList {
     this._set([...all.values()], members);
   }
 
-  private _set(list: readonly Member[], count: number): void {
+  private _set(list: readonly Member[], count = list.length): void {
     this.list = list;
     this.count = count;
     this._room._emit(CHANGED);
