@@ -104,7 +104,8 @@ export class HubImpl extends Channel {
       return;
     }
     const { code, message, field, retryAfter } = (content ?? {}) as HubbubError;
-    const error = new HubbubError(code ?? 'internal', message, field, retryAfter);
+    // What went out before may have been handled then, when the client was a member.
+    const error = new HubbubError(code == 'not_member' && !this._outgoing._inOrder(id!, true) ? 'unknown' : code ?? 'internal', message, field, retryAfter);
     if (item) item._fail(error);
     else if (!id) (place ?? this)._fail(error);
   }

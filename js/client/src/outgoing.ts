@@ -6,10 +6,10 @@ import { uuid } from './uuid.js';
 import { encode, sizeOf, type Envelope, type Frame } from './wire.js';
 
 /**
- * How often a request may go over a wire: until it is answered, once, or once
- * and only on this connection. A stream goes once and its end may take forever.
+ * How often a request may go over a wire: until it is answered, the same but on this
+ * connection only, once, or once and now. A stream goes once and its end may take forever.
  */
-export const enum Policy { Repeat, Once, Now, Stream }
+export const enum Policy { Repeat, Last, Once, Now, Stream }
 
 export interface Request {
   _policy: Policy;
@@ -79,7 +79,7 @@ export class Outgoing {
 
   private _late(id: string, { _sent, _policy }: Item): void {
     if (!_sent) this._fail(id, 'expired');
-    else if (_policy != Policy.Stream) this._fail(id, _policy == Policy.Repeat ? 'unknown' : 'timeout');
+    else if (_policy != Policy.Stream) this._fail(id, _policy < Policy.Once ? 'unknown' : 'timeout');
   }
 
   /** Writes what is not on this connection yet, unless it has to wait. */
@@ -133,10 +133,12 @@ export class Outgoing {
     }
   }
 
-  /** No connection will come, or what waits for that place waits in vain. */
+  /** No connection will come, or what waits for that place waits in vain and what went there is not repeated. */
   _over(place?: Channel): void {
     for (const [id, item] of this._items) {
-      if (!place || item._place == place && !item._written) this._fail(id, item._sent ? 'unknown' : 'closed');
+      if (place && item._place != place) continue;
+      if (!item._policy) item._policy = Policy.Last;
+      if (!item._written) this._fail(id, item._sent ? 'unknown' : 'closed');
     }
   }
 

@@ -158,6 +158,45 @@ describe('membership', () => {
     assert.deepEqual(socket.take('msg'), []);
   });
 
+  test('what went to a room before it was left is answered, or unknown with its connection', async () => {
+    room.join();
+    const socket = up();
+    admit(socket);
+    const sends = [1, 2, 3].map((n) => outcome(room.send('msg', n, { ttl: 3000 })));
+    const frames = socket.take('msg');
+    room.leave();
+    socket.ack(frames[0]);
+    await settle();
+    assert.deepEqual([sends[0].now.value.status, sends[1].now], ['acked', undefined]);
+    socket.error(frames[2], { code: 'not_member' }); // the server has taken us out meanwhile
+    const late = outcome(hub.room('chat/2').send('msg', 4));
+    assert.deepEqual(again().take('msg').map(({ content }) => content), [4]);
+    await settle();
+    assert.deepEqual(sends.map(({ now }) => now.code), [undefined, 'unknown', 'not_member']);
+    assert.equal(late.now, undefined);
+  });
+
+  test('what went to a room that was left is unknown when its time is over', async () => {
+    room.join();
+    admit(up());
+    const sent = outcome(room.send('msg', 1, { ttl: 100 }));
+    room.leave();
+    pass(101);
+    await settle();
+    assert.equal(sent.now.code, 'unknown');
+  });
+
+  test('what is sent again and refused as no member’s is unknown: the first try may have been handled', async () => {
+    const elsewhere = hub.room('elsewhere');
+    up();
+    const sent = outcome(elsewhere.send('msg', 1));
+    const socket = again();
+    const fresh = outcome(elsewhere.send('msg', 2));
+    for (const frame of socket.take('msg')) socket.error(frame, { code: 'not_member' });
+    await settle();
+    assert.deepEqual([sent, fresh].map(({ now }) => now.code), ['unknown', 'not_member']);
+  });
+
   test('a connection lost during a join only delays it; the end rejects it', async () => {
     const joined = outcome(room.join());
     up();
