@@ -57,9 +57,9 @@ export class RoomImpl extends Channel {
   }
 
   async leave(): Promise<void> {
-    const tell = this._promise && this._hub._link._isUp;
+    const quit = this._hub._link._isUp && this._quit(); // before a listener joins again
     this._forget();
-    if (tell) await this._quit();
+    await quit;
   }
 
   private _quit(): Promise<void> {

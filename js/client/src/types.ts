@@ -256,7 +256,7 @@ export interface Room<A = Api> extends Verbs<A, RoomEvents> {
    * the connection; rejects if the server refuses. Content is for its admission rule.
    */
   join(content?: unknown): Promise<Joined>;
-  /** Messages that still wait for the room reject with `closed`. */
+  /** Ends the membership, also one that the server has begun. Messages that still wait for the room reject with `closed`. */
   leave(): Promise<void>;
 }
 

@@ -78,7 +78,6 @@ describe('membership', () => {
     await left;
     assert.deepEqual(seen, ['r2']);
     assert.deepEqual([r1.joined, r2.joined], [false, true]);
-    await r1.leave.call(hub.room('r3')); // never joined: nothing to do
   });
 
   test('T19: a post to a room that one is not in rejects with not_member', async () => {
@@ -343,6 +342,31 @@ describe('a room into which the server puts the client', () => {
     msg(socket, 'after', 'c3');
     assert.deepEqual(names(), ['before', 'join', 'after']);
     assert.equal(admit(again(), { recovered: true }).since, 'c3');
+  });
+
+  test('is left like any other: the server is told, and the promise waits for its answer', async () => {
+    const socket = up();
+    msg(socket, 'before');
+    const left = outcome(room.leave());
+    const frames = socket.take();
+    assert.deepEqual(frames.map(({ type, room: name }) => [type, name]), [['leave', 'chat/1']]);
+    msg(socket, 'late');
+    await settle();
+    assert.equal(left.now, undefined);
+    socket.ack(frames[0]);
+    await settle();
+    assert.deepEqual([left.now, events], [{ value: undefined }, ['before']]);
+    socket.end();
+    await room.leave(); // nobody is there to be told
+  });
+
+  test('is left before a listener of that joins again', () => {
+    const socket = up();
+    room.join();
+    admit(socket);
+    room.once('leave', () => room.join().catch(() => {}));
+    room.leave();
+    assert.deepEqual(socket.take().map(({ type }) => type), ['leave', 'join']);
   });
 
   test('is quiet while the client leaves, until the server has answered', async () => {
