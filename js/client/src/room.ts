@@ -32,7 +32,7 @@ export class RoomImpl extends Channel {
   private _content: unknown;
   private _leaving = 0; // leaves without an answer
   private _join = 0; // counts joins, so that a late answer finds itself outdated
-  private _again?: boolean; // it was a member before
+  private _again?: boolean; // it was a member before, or has lost its place
   cursor?: string;
   _resume?: string; // the same, or before own messages in front of it
   private readonly _seen = new Map<string, boolean | undefined>(); // cursors that were processed, and whether as a message
@@ -50,7 +50,6 @@ export class RoomImpl extends Channel {
     const promise = new Promise<Joined>((_resolve, _reject) => { this._waiting = { _resolve, _reject }; });
     this._promise = promise;
     this._content = content;
-    this._restart();
     if (this._hub.state == 'closed') this._forget();
     else this._up();
     return promise;
@@ -74,7 +73,7 @@ export class RoomImpl extends Channel {
   /**
    * Whether what comes counts: as a member, or where the server has put a client into the
    * room that has not asked for it. What comes before the answer to a join is that of an
-   * earlier one, and comes again.
+   * earlier membership, and comes again: the join says from where.
    */
   private get _hears(): boolean {
     return this.joined || !(this._promise || this._leaving);
@@ -109,7 +108,7 @@ export class RoomImpl extends Channel {
     const { recovered, reason, cursor, presence, members } = answer;
     // What was recovered follows; until it is processed the old cursor holds.
     if (!recovered) {
-      if (this._again) answer.gap = { missed: recovered == false ? 'certain' : 'possible', reason, cursor };
+      if (this._again || this._resume) answer.gap = { missed: recovered == false ? 'certain' : 'possible', reason, cursor };
       this._restart(cursor);
     }
     this.joined = this._again = true;
@@ -127,11 +126,12 @@ export class RoomImpl extends Channel {
     // It may have been heard, or be so yet: leaving makes the next answer say what was
     // missed, and not that we are there already.
     if (code == 'timeout') this._quit().catch(() => {});
-    if (this._waiting) return this._forget(error);
     if (field == 'since' && this.cursor) { // not of this server: begin anew, which tells a gap
       this._restart();
+      this._again = true;
       return this._up();
     }
+    if (this._waiting) return this._forget(error);
     if (PASSING.includes(code)) {
       later(retryAfter, () => { if (current == this._join) this._up(); });
       return;

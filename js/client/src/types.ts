@@ -76,10 +76,10 @@ export interface Gap {
 export interface Joined {
   readonly members?: number;
   readonly presence?: readonly Member[];
-  /** After a reconnect: whether everything that was missed follows. */
+  /** After a reconnect, or where the server had put the client into the room: whether everything that was missed follows. */
   readonly recovered?: boolean;
   readonly cursor?: string;
-  /** What was not recovered; absent on a first join. */
+  /** What was not recovered; absent on a first join of a room that the client had not heard before. */
   readonly gap?: Gap;
 }
 

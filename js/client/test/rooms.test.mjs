@@ -333,15 +333,42 @@ describe('a room into which the server puts the client', () => {
     assert.equal(events.at(-1), 'again');
   });
 
-  test('may be joined, from when on the membership is the client’s, and starts without a past', () => {
+  test('may be joined, from when on the membership is the client’s, and goes on where it was', () => {
     const socket = up();
     msg(socket, 'before', 'c1');
     room.join();
     msg(socket, 'too early', 'c2');
-    assert.equal('since' in admit(socket, { members: 2, cursor: 'c2' }), false);
-    msg(socket, 'after', 'c3');
-    assert.deepEqual(names(), ['before', 'join', 'after']);
+    assert.equal(admit(socket, { members: 2, cursor: 'c1', recovered: true }).since, 'c1');
+    for (const cursor of ['c1', 'c2', 'c3']) msg(socket, cursor, cursor);
+    assert.deepEqual(names(), ['before', 'join', 'c2', 'c3']);
     assert.equal(admit(again(), { recovered: true }).since, 'c3');
+  });
+
+  test('may be joined, and what is missing then is told', async () => {
+    const cases = [
+      [{ recovered: false, reason: 'window', cursor: 'c9' }, { missed: 'certain', reason: 'window', cursor: 'c9' }],
+      [{ members: 1 }, { missed: 'possible', reason: undefined, cursor: undefined }],
+    ];
+    for (const [answer, gap] of cases) {
+      const socket = up();
+      msg(socket, 'before', 'c1');
+      const joined = room.join();
+      admit(socket, answer);
+      assert.deepEqual([(await joined).gap, events.at(-1)], [gap, ['gap', gap]]);
+      room.leave().catch(() => {});
+      hub.close();
+      hub.connect();
+      await settle();
+    }
+  });
+
+  test('may be joined where the server does not know the place any more: with a gap, not refused', () => {
+    const socket = up();
+    msg(socket, 'before', 'c1');
+    room.join();
+    socket.error(socket.take('join')[0], { code: 'invalid', field: 'since' });
+    assert.equal('since' in admit(socket, { cursor: 'd1' }), false);
+    assert.deepEqual(names(), ['before', 'join', 'gap']);
   });
 
   test('is left like any other: the server is told, and the promise waits for its answer', async () => {
