@@ -59,6 +59,7 @@ export class Outgoing {
 
   _request(id: string, frame: Frame, request: Request): void {
     const _size = sizeOf(frame);
+    this._fail(id, 'unknown'); // an earlier one of the application's, whose place this one takes
     const { queueMessages, queueBytes, timeout } = this._options;
     const { _isUp, state } = this._link;
     const over = !_isUp && (state == 'closed' || request._policy == Policy.Now);
@@ -70,7 +71,6 @@ export class Outgoing {
       _size,
       _timer: later(request._within ?? timeout, () => this._late(id, item)),
     };
-    this._fail(id, 'unknown'); // an earlier one of the application's, whose place this one takes
     this._items.set(id, item);
     this.bytes += _size;
     if (over || full) this._fail(id, over ? 'closed' : 'overflow');

@@ -101,6 +101,15 @@ describe('messages', () => {
     assert.ok(hub.pending.bytes > 600_000);
   });
 
+  test('what is sent again has the place of the first try in a full queue', async () => {
+    make({ queueMessages: 2, queueBytes: 1000 });
+    const send = (id, content) => outcome(hub.send('msg', content, { id }));
+    const sends = [send('a', 'x'.repeat(800)), send('b'), send('a', 'x'.repeat(800)), send('c')];
+    await settle();
+    assert.deepEqual(sends.map(({ now }) => now?.code), ['unknown', undefined, undefined, 'overflow']);
+    assert.equal(hub.pending.messages, 2);
+  });
+
   test('connected, nothing overflows: 10 000 messages go out in order', async () => {
     const socket = up();
     const sends = Array.from({ length: 10_000 }, (_, i) => hub.send('msg', i));
