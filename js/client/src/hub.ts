@@ -22,7 +22,7 @@ export class HubImpl extends Channel {
   private _welcome: Partial<Welcome> = {};
   session?: string; // of the first welcome, and of every connection after it
 
-  constructor(url: string, options: Options) {
+  constructor(readonly url: string, options: Options) {
     super();
     this._options = settings(options);
     this._link = new Link(url, this._options, this);

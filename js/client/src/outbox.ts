@@ -12,7 +12,10 @@ const AGAIN_AFTER = 1_000; // at first; doubles each time
 const LONGEST_WAIT = 60_000;
 
 export interface OutboxOptions {
-  /** Name of the database. Default `hubbub-outbox`. */
+  /**
+   * Name of the database. Default `hubbub-outbox`, host and path of the hub: what is for
+   * one server, and the session there, must not go to another.
+   */
   name?: string;
   /** How long a message is worth sending, in ms. Default a day. */
   ttl?: number;
@@ -56,7 +59,8 @@ export interface Outbox<A = object> {
  * a room with history publishes nothing twice.
  */
 export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions = {}): Promise<Outbox<A>> {
-  const { name = 'hubbub-outbox', ttl = DAY, onError = console.error } = options;
+  const { host, pathname } = new URL(hub.url);
+  const { name = `hubbub-outbox ${host}${pathname}`, ttl = DAY, onError = console.error } = options;
   const store = await openStore(name);
   const sender = hub as unknown as Sender;
   const { owner, unlock } = await begin(store, sender);

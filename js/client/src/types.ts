@@ -261,6 +261,8 @@ export interface Room<A = Api> extends Verbs<A, RoomEvents> {
 }
 
 export interface Hub<A = Api> extends Verbs<A, HubEvents> {
+  /** Where it connects to: absolute, `ws:` or `wss:`. */
+  readonly url: string;
   readonly state: State;
   /** How the last connection ended; undefined before that. */
   readonly whyClosed?: WhyClosed;

@@ -23,8 +23,8 @@ afterEach(() => {
   }
 });
 
-const page = async (options) => {
-  const hub = connect('ws://chat.example/ws', { WebSocket: MockSocket });
+const page = async (options, url = 'ws://chat.example/ws') => {
+  const hub = connect(url, { WebSocket: MockSocket });
   const outbox = await openOutbox(hub, { onError: (error, { content }) => failures.push([error.code, content]), ...options });
   pages.push({ hub, outbox });
   return { hub, outbox, socket: MockSocket.last };
@@ -47,6 +47,26 @@ test('an unsent message survives the page and goes out with its id', async () =>
   second.socket.welcome();
   await turns();
   assert.deepEqual(second.socket.take().map(({ content }) => content.n), [1, 2]);
+});
+
+test('two hubs of one page have each its own messages, whatever the query', async () => {
+  const urls = ['ws://a.example/ws', 'ws://b.example/ws', 'ws://a.example/other'];
+  for (const url of urls) {
+    const { hub, outbox } = await page({}, url + '?page=1');
+    outbox.send(hub, 'msg', url).catch(() => {});
+    await turns();
+  }
+  for (const { hub, outbox } of pages.splice(0)) {
+    hub.close();
+    outbox.close();
+  }
+  await turns();
+  for (const url of urls) {
+    const { socket } = await page({}, url + '?page=2');
+    socket.welcome();
+    await turns();
+    assert.deepEqual(socket.take().map(({ content }) => content), [url]);
+  }
 });
 
 test('the id is the same in every try, and what is acknowledged is gone', async () => {
