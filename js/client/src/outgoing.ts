@@ -112,8 +112,7 @@ export class Outgoing {
 
   /** Whether the application may have sent that id before. Where there are too many to know, it may. */
   _named(id: string): boolean {
-    const { _names } = this;
-    return _names.has(id) || _names.size >= NAMES || !_names.add(id);
+    return this._names.has(id) || this._names.size >= NAMES || !this._names.add(id);
   }
 
   /**

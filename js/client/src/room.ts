@@ -14,8 +14,8 @@ const AGAIN_AFTER = 1_000;
 const REMEMBERED = 256; // cursors, to recognise what comes twice
 
 interface Waiting {
-  _resolve(joined: Joined): void;
-  _reject(error: unknown): void;
+  _done(joined: Joined): void;
+  _fail(error: unknown): void;
 }
 
 /** The content of the ack of a join. */
@@ -47,7 +47,7 @@ export class RoomImpl extends Channel {
 
   join(content?: unknown): Promise<Joined> {
     if (this._promise) return this._promise;
-    const promise = new Promise<Joined>((_resolve, _reject) => { this._waiting = { _resolve, _reject }; });
+    const promise = new Promise<Joined>((_done, _fail) => { this._waiting = { _done, _fail }; });
     this._promise = promise;
     this._content = content;
     if (this._hub.state == 'closed') this._forget();
@@ -114,7 +114,7 @@ export class RoomImpl extends Channel {
     this.joined = this._again = true;
     this._hub._outgoing._flush(); // before whatever a listener sends
     this.presence._reset(presence, members);
-    this._waiting?._resolve(answer);
+    this._waiting?._done(answer);
     this._waiting = undefined;
     this._emit('join', answer);
     if (answer.gap) this._emit('gap', answer.gap);
@@ -132,12 +132,11 @@ export class RoomImpl extends Channel {
       return this._up();
     }
     if (this._waiting) return this._forget(error);
-    if (PASSING.includes(code)) {
-      later(retryAfter, () => { if (current == this._join) this._up(); });
-      return;
+    if (PASSING.includes(code)) later(retryAfter, () => { if (current == this._join) this._up(); });
+    else {
+      this._forget();
+      this._fail(error);
     }
-    this._forget();
-    this._fail(error);
   }
 
   /** The application is no longer here; whoever waits for a join is told why. */
@@ -146,7 +145,7 @@ export class RoomImpl extends Channel {
     this._join++;
     this._hub._outgoing._over(this);
     this._promise = undefined;
-    this._waiting?._reject(error);
+    this._waiting?._fail(error);
     this._waiting = undefined;
     this.joined = this._again = false;
     this._restart();
@@ -183,10 +182,9 @@ export class RoomImpl extends Channel {
    */
   _processed(cursor: string | undefined, delivered?: boolean): void {
     if (!cursor || !this._hears) return;
-    const { _seen } = this;
-    if (!_seen.has(cursor)) this.cursor = this._resume = cursor;
-    _seen.set(cursor, delivered || _seen.get(cursor));
-    if (_seen.size > REMEMBERED) _seen.delete(_seen.keys().next().value!);
+    if (!this._seen.has(cursor)) this.cursor = this._resume = cursor;
+    this._seen.set(cursor, delivered || this._seen.get(cursor));
+    if (this._seen.size > REMEMBERED) this._seen.delete(this._seen.keys().next().value!);
   }
 
   _fail(error: unknown): void {
