@@ -1,6 +1,6 @@
+import { Link } from './link.js';
 import { Channel } from './channel.js';
 import { HubbubError } from './errors.js';
-import { Link } from './link.js';
 import { settings, type Settings } from './options.js';
 import { Outgoing } from './outgoing.js';
 import { RoomImpl } from './room.js';
@@ -22,13 +22,14 @@ export class HubImpl extends Channel {
   private _welcome: Partial<Welcome> = {};
   session?: string; // of the first welcome, and of every connection after it
 
-  constructor(readonly url: string, options: Options) {
+  constructor(private readonly _url: string | URL, options: Options) {
     super();
     this._options = settings(options);
-    this._link = new Link(url, this._options, this);
+    this._link = new Link(this._options, this);
     this._outgoing = new Outgoing(this._link, this._options);
   }
 
+  get url(): string { return new URL(this._url, globalThis.location?.href).href.replace(/^http/, 'ws'); }
   get state(): State { return this._link.state; }
   get whyClosed(): WhyClosed | undefined { return this._link.why; }
   get rtt(): number | undefined { return this._link.rtt; }
@@ -99,7 +100,7 @@ export class HubImpl extends Channel {
       if (place instanceof RoomImpl) {
         if (this._outgoing._inOrder(id!, item)) place._processed(cursor);
         // Published where the room is, it is the next one. Resuming does not skip it: it may come itself.
-        else if (item?._since && item._since == place.cursor) place.cursor = cursor ?? place.cursor;
+        else if (cursor && item?._since && item._since == place.cursor) place.cursor = cursor;
       }
       return;
     }

@@ -9,11 +9,11 @@ export type {
 
 /**
  * Connects to a hub, and stays connected until `close()`. The url may be
- * relative to the page; http means ws.
+ * relative to the page; http means ws. Throws a TypeError if it is none; where it is
+ * `lazy`, `connect()` of the hub does.
  */
 export function connect<A = object>(url: string | URL, options: Options = {}): Hub<A> {
-  const absolute = new URL(url, globalThis.location?.href);
-  const hub = new HubImpl(absolute.href.replace(/^http/, 'ws'), options);
+  const hub = new HubImpl(url, options);
   if (!options.lazy) hub.connect();
   return hub as unknown as Hub<A>;
 }

@@ -16,6 +16,7 @@ const EVENTS = ['online', 'offline', 'pageshow', 'visibilitychange', 'resume'];
 
 /** What the link tells, in this order: up before the state is announced, down too. */
 export interface LinkOwner {
+  readonly url: string;
   _up(welcome: Envelope): void;
   _down(): void;
   _over(): void;
@@ -32,6 +33,7 @@ export interface LinkOwner {
  */
 export class Link {
   state: State = 'idle';
+  private _url!: string;
   why?: WhyClosed;
   rtt?: number;
   _limit!: number; // of a message in bytes, as the welcome says
@@ -46,7 +48,7 @@ export class Link {
   private _due!: number;
   private _timer?: ReturnType<typeof setTimeout>;
 
-  constructor(private readonly _url: string, private readonly _options: Settings, private readonly _owner: LinkOwner) {}
+  constructor(private readonly _options: Settings, private readonly _owner: LinkOwner) {}
 
   get _isUp(): boolean {
     return this.state == 'connected';
@@ -54,6 +56,7 @@ export class Link {
 
   _open(): void {
     if (this.state != 'idle' && this.state != 'closed') return;
+    this._url = this._owner.url; // not before: a server that renders a page has no location
     this._losses = 0;
     for (const name of EVENTS) globalThis.addEventListener?.(name, this._wake, true);
     const current = this._try;

@@ -261,7 +261,7 @@ export interface Room<A = Api> extends Verbs<A, RoomEvents> {
 }
 
 export interface Hub<A = Api> extends Verbs<A, HubEvents> {
-  /** Where it connects to: absolute, `ws:` or `wss:`. */
+  /** Where it connects to: absolute, `ws:` or `wss:`. Throws a TypeError if the url is none, as a relative one without a page. */
   readonly url: string;
   readonly state: State;
   /** How the last connection ended; undefined before that. */

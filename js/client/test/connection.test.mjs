@@ -41,6 +41,20 @@ describe('connecting', () => {
     assert.deepEqual(states, ['connecting', 'connected']);
   });
 
+  test('a url is looked at when it connects: a server that renders a page has no location', () => {
+    hub = connect('/ws', { WebSocket: MockSocket, lazy: true });
+    assert.throws(() => hub.connect(), TypeError);
+    assert.throws(() => connect('/ws', { WebSocket: MockSocket }), TypeError);
+    assert.deepEqual([hub.state, MockSocket.all.length], ['idle', 0]);
+    globalThis.location = { href: 'https://page.example/a/b' };
+    try {
+      hub.connect();
+      assert.equal(MockSocket.last.url, 'wss://page.example/ws');
+    } finally {
+      delete globalThis.location;
+    }
+  });
+
   test('lazy is idle until connect()', () => {
     hub = connect('ws://chat.example/ws', { WebSocket: MockSocket, lazy: true });
     assert.deepEqual([hub.state, MockSocket.all.length], ['idle', 0]);

@@ -11,6 +11,7 @@ Object.assign(globalThis, { window, document: window.document, IS_REACT_ACT_ENVI
 Object.defineProperty(globalThis, 'navigator', { value: window.navigator, configurable: true });
 const { act, createElement, StrictMode } = await import('react');
 const { createRoot } = await import('react-dom/client');
+const { renderToString } = await import('react-dom/server');
 const { HubbubProvider, useHub, useHubState, usePresence, usePresenceCount, useRoom } = await import('@hubbub/react');
 
 let tree, container;
@@ -159,6 +160,13 @@ test('a hub of the application’s own stays open', async () => {
   await late();
   assert.equal(MockSocket.live.length, 1);
   hub.close();
+});
+
+test('a server renders a relative url, though it has no page', () => {
+  assert.equal(globalThis.location, undefined);
+  const html = renderToString(within(createElement(Chat), { url: '/ws' }));
+  assert.match(html, /^idle out/);
+  assert.equal(MockSocket.all.length, 0);
 });
 
 test('useHub without a provider says what is missing', async () => {
