@@ -134,24 +134,24 @@ export class RoomImpl extends Channel {
     if (this._waiting) return this._forget(error);
     if (PASSING.includes(code)) later(retryAfter, () => { if (current == this._join) this._up(); });
     else {
-      this._forget();
+      this._forget(error);
       this._fail(error);
     }
   }
 
   /** The application is no longer here; whoever waits for a join is told why. */
-  private _forget(error: unknown = new HubbubError('closed')): void {
+  private _forget(error?: unknown): void {
     const wasHere = this._again;
     this._join++;
     this._hub._outgoing._over(this);
     this._promise = undefined;
-    this._waiting?._fail(error);
+    this._waiting?._fail(error ?? new HubbubError('closed'));
     this._waiting = undefined;
     this.joined = this._again = false;
     this._restart();
     this.presence._reset();
     this._endInboxes();
-    if (wasHere) this._emit('leave');
+    if (wasHere) this._emit('leave', error);
   }
 
   private _restart(cursor?: string): void {
@@ -173,7 +173,7 @@ export class RoomImpl extends Channel {
     this._emit(type, message);
     this._processed(cursor, true);
     // The server has taken us out: it is a leave that nobody has asked for.
-    if (type == 'left' && message.from == this._hub.id) this._forget();
+    if (type == 'left' && message.from == this._hub.id) this._forget(new HubbubError('not_member'));
   }
 
   /**

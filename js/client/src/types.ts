@@ -192,8 +192,8 @@ export type Off = () => void;
 export interface RoomEvents {
   /** Joined, for the first time or again. */
   join: Joined;
-  /** No longer a member: left, taken out by the server, or not let in again (then `error` says why). */
-  leave: undefined;
+  /** No longer a member: left, taken out by the server (`not_member`), or not let in again (then `error` tells why, too). */
+  leave: HubbubError | undefined;
   gap: Gap;
   /** Another member came. */
   joined: Message;

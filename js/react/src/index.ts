@@ -45,7 +45,10 @@ export interface UseRoomOptions<A> {
 export interface UsedRoom<A> {
   room: Room<A>;
   joined: boolean;
-  /** Why the server did not let us in, a HubbubError. */
+  /**
+   * A HubbubError: why the server does not let us in, or `not_member` where it has taken us
+   * out; absent from the next join on.
+   */
   error?: unknown;
 }
 
@@ -72,7 +75,7 @@ export function useRoom<A = object>(name: string, options: UseRoomOptions<A> = {
   useEffect(() => {
     let mounted = true;
     const failed = (error: unknown) => { if (mounted) setFailure({ room, error }); };
-    const off = room.on('error', failed);
+    const off = room.on('leave', failed);
     const release = hold(room, () => { room.join(latest.current.content).catch(failed); }, () => { room.leave().catch(() => {}); });
     return () => {
       mounted = false;

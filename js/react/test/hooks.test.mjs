@@ -153,6 +153,44 @@ test('a refusal is shown', async () => {
   assert.match(container.textContent, /out .* denied$/);
 });
 
+const pass = (ms) => act(() => new Promise((resolve) => setTimeout(resolve, ms)));
+const options = { WebSocket: MockSocket, retryMin: 1, retryMax: 1 };
+const url = 'ws://chat.example/ws';
+
+test('who is taken out, or not let in again, is told why, and does not join by itself', async () => {
+  const hub = connect(url, options);
+  hub.on('error', () => {});
+  await show(within(createElement(Chat), { hub }));
+  await server((socket) => socket.welcome({ id: 'me' }));
+  await admit({});
+  await server((socket) => socket.frame({ type: 'left', room: 'chat/1', from: 'me' }));
+  assert.match(container.textContent, /^connected out .* not_member$/);
+  await late();
+  assert.deepEqual(MockSocket.last.take(), []);
+  await act(async () => { hub.room('chat/1').join(); });
+  await admit({});
+  assert.match(container.textContent, /^connected in chat\/1 {2}$/);
+  await server((socket) => socket.end());
+  await pass(10);
+  await server((socket) => socket.welcome());
+  await server((socket) => socket.error(socket.take('join')[0], { code: 'denied' }));
+  assert.match(container.textContent, /^connected out .* denied$/);
+  hub.close();
+});
+
+test('an error of the room that lets us stay is not why we are not in', async () => {
+  const hub = connect(url, { WebSocket: MockSocket });
+  const errors = [];
+  hub.on('error', ({ code }) => errors.push(code));
+  await show(within(createElement(Chat), { hub }));
+  await server((socket) => socket.welcome());
+  await admit({});
+  await server((socket) => socket.error({ room: 'chat/1' }, { code: 'rate_limited' })); // of a volatile message
+  assert.match(container.textContent, /^connected in chat\/1 {2}$/);
+  assert.deepEqual(errors, ['rate_limited']);
+  hub.close();
+});
+
 test('a hub of the application’s own stays open', async () => {
   const hub = connect('ws://chat.example/ws', { WebSocket: MockSocket });
   await show(within(createElement(Chat), { hub }));
