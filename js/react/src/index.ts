@@ -2,8 +2,12 @@ import {
   createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useState, useSyncExternalStore,
   type ReactElement, type ReactNode,
 } from 'react';
-import { connect, type Gap, type Hub, type Member, type Message, type Options, type Presence, type Receives, type Room, type State } from '@hubbub/client';
+import { connect, type Gap, type Hub, type HubbubError, type Member, type Message, type Off, type Options, type Presence, type Receives, type Room, type State } from '@hubbub/client';
 import { hold } from './hold.js';
+
+/** A second try may go better. Everything else is the server's last word. */
+const PASSING = ['rate_limited', 'unavailable', 'timeout', 'internal', 'closed'];
+const AGAIN_AFTER = 1_500; // the same for all that use a room, so that one join serves them
 
 const HubContext = createContext<Hub<never> | undefined>(undefined);
 
@@ -47,10 +51,12 @@ export interface UsedRoom<A> {
   joined: boolean;
   /**
    * A HubbubError: why the server does not let us in, or `not_member` where it has taken us
-   * out; absent from the next join on.
+   * out; absent from the next join on. What may pass is tried again.
    */
   error?: unknown;
 }
+
+const all = (offs: Off[]) => () => offs.forEach((off) => off());
 
 /** Is in the room while a component that uses it is mounted. */
 export function useRoom<A = object>(name: string, options: UseRoomOptions<A> = {}): UsedRoom<A> {
@@ -58,35 +64,46 @@ export function useRoom<A = object>(name: string, options: UseRoomOptions<A> = {
   const room = hub.room(name);
   const latest = useRef(options);
   const [failure, setFailure] = useState<{ room: Room<A>; error: unknown }>();
-  const types = Object.keys(options.on ?? {}).sort().join('\n');
+  const types = Object.keys(options.on ?? {});
 
   useEffect(() => { latest.current = options; });
 
   // Before the join, so that nothing of the room is missed.
   useEffect(() => {
-    const offs = types.split('\n').filter(Boolean).map((type) => room.on(type as never, (message: never) => {
+    const offs = types.map((type) => room.on(type as never, (message: never) => {
       (latest.current.on as Record<string, (message: never) => void> | undefined)?.[type]?.(message);
     }));
-    offs.push(room.on('gap', (gap) => latest.current.onGap?.(gap)));
-    offs.push(room.on('join', () => setFailure(undefined)));
-    return () => offs.forEach((off) => off());
-  }, [room, types]);
+    return all([...offs, room.on('gap', (gap) => latest.current.onGap?.(gap)), room.on('join', () => setFailure(undefined))]);
+  }, [room, types.sort().join('\n')]);
 
   useEffect(() => {
     let mounted = true;
-    const failed = (error: unknown) => { if (mounted) setFailure({ room, error }); };
-    const off = room.on('leave', failed);
-    const release = hold(room, () => { room.join(latest.current.content).catch(failed); }, () => { room.leave().catch(() => {}); });
+    let again = false; // it is to be tried again
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const tell = (error: unknown) => setFailure({ room, error });
+    const enter = () => {
+      again = hub.state === 'closed'; // then with the next connection
+      if (!again) room.join(latest.current.content).catch(failed);
+    };
+    const retry = () => { if (mounted && again) enter(); };
+    const failed = (error: HubbubError) => {
+      if (!mounted) return;
+      tell(error);
+      again = PASSING.includes(error.code);
+      if (again) timer = setTimeout(retry, error.retryAfter ?? AGAIN_AFTER);
+    };
+    const offs = [hub.on('state', retry), room.on('leave', tell)];
+    const release = hold(room, enter, () => { room.leave().catch(() => {}); });
     return () => {
       mounted = false;
-      off();
+      clearTimeout(timer);
+      all(offs)();
       release();
     };
-  }, [room]);
+  }, [hub, room]);
 
   const subscribe = useCallback((changed: () => void) => {
-    const offs = [room.on('join', changed), room.on('leave', changed), hub.on('state', changed)];
-    return () => offs.forEach((off) => off());
+    return all([room.on('join', changed), room.on('leave', changed), hub.on('state', changed)]);
   }, [hub, room]);
   const joined = useSyncExternalStore(subscribe, () => room.joined, () => false);
   return { room, joined, error: failure?.room === room ? failure.error : undefined };

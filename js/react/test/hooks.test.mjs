@@ -157,6 +157,52 @@ const pass = (ms) => act(() => new Promise((resolve) => setTimeout(resolve, ms))
 const options = { WebSocket: MockSocket, retryMin: 1, retryMax: 1 };
 const url = 'ws://chat.example/ws';
 
+test('a first join that the server puts off is tried again, once for all that use the room', async () => {
+  await show(within([createElement(Chat, { key: 1 }), createElement(Chat, { key: 2 })]));
+  await server((socket) => socket.welcome());
+  await server((socket) => socket.error(socket.take('join')[0], { code: 'unavailable', retryAfter: 20 }));
+  assert.match(container.textContent, /out chat\/1 {2}unavailable/);
+  await pass(30);
+  const joins = MockSocket.last.take('join');
+  assert.equal(joins.length, 1);
+  await server((socket) => socket.ack(joins[0], {}));
+  assert.match(container.textContent, /^connected in chat\/1 {2}connected in chat\/1 {2}$/);
+});
+
+test('nor is it tried again by what is unmounted', async () => {
+  await show(within(createElement(Chat)));
+  await server((socket) => socket.welcome());
+  await server((socket) => socket.error(socket.take('join')[0], { code: 'timeout', retryAfter: 10 }));
+  await show(within(null));
+  await pass(20);
+  assert.deepEqual(MockSocket.last.take('join'), []);
+});
+
+test('a refusal is the last word, over reconnects too', async () => {
+  await show(within(createElement(Chat), { url, options }));
+  await server((socket) => socket.welcome());
+  await server((socket) => socket.error(socket.take('join')[0], { code: 'denied', retryAfter: 1 }));
+  await server((socket) => socket.end());
+  await pass(10);
+  await server((socket) => socket.welcome());
+  assert.deepEqual(MockSocket.last.take('join'), []);
+  assert.match(container.textContent, /denied$/);
+});
+
+test('a closed hub that connects again joins, whether it was closed before the mount or during the join', async () => {
+  const hub = connect(url, { WebSocket: MockSocket });
+  hub.close();
+  await show(within(createElement(Chat), { hub }));
+  for (const last of [false, true]) {
+    await act(async () => hub.connect());
+    await server((socket) => socket.welcome());
+    if (last) await admit({});
+    else await act(async () => hub.close());
+  }
+  assert.match(container.textContent, /^connected in chat\/1 {2}$/);
+  hub.close();
+});
+
 test('who is taken out, or not let in again, is told why, and does not join by itself', async () => {
   const hub = connect(url, options);
   hub.on('error', () => {});
