@@ -120,6 +120,8 @@ export interface SendOptions {
   /**
    * A message id of your own, so that a later send is known as the same message. Where
    * an earlier one has no answer yet, that rejects with `unknown`, as there is one answer.
+   * At most 64 bytes of UTF-8, without half a surrogate pair: the server cannot answer to
+   * another one, so that `send` says `unknown` when its time is over.
    */
   id?: string;
   /**
