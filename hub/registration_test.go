@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"context"
+	"iter"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -49,6 +50,9 @@ func TestMistakesPanic(t *testing.T) {
 		{"pattern that is no text", func(h *hub.Hub) { h.Rooms("chat/\xff/{id}", nil) }, "matches no name"},
 		{"no router", func(*hub.Hub) { hub.On(nil, note, ignore) }, `the Hub or Scope of the handler for "note" is nil`},
 		{"no router to answer", func(*hub.Hub) { hub.Reply(nil, where, answerAs("")) }, `the Hub or Scope of the handler for "where" is nil`},
+		{"no router for a stream", func(*hub.Hub) {
+			hub.Stream(nil, message.Call[int, int]("count"), func(context.Context, *hub.Request, int) iter.Seq2[int, error] { return nil })
+		}, `the Hub or Scope of the handler for "count" is nil`},
 		{"no router for the rest", func(*hub.Hub) { hub.OnRest(nil, answer(1)) }, "the Hub or Scope of the handler for the rest is nil"},
 		{"a nil hub", func(*hub.Hub) { hub.On((*hub.Hub)(nil), note, ignore) }, `the Hub or Scope of the handler for "note" is nil`},
 		{"a hub not of New", func(*hub.Hub) { hub.On(&hub.Hub{}, note, ignore) }, `the Hub or Scope of the handler for "note" is nil`},

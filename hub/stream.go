@@ -21,7 +21,7 @@ const maxStreams = 8
 // more is RateLimited. Stream panics as On does.
 func Stream[Req, Res any](r Router, call message.Call[Req, Res], fn func(context.Context, *Request, Req) iter.Seq2[Res, error]) {
 	mustNotBeNil(fn == nil, "the handler for %q", call)
-	r.scope().register(string(call), func(_ context.Context, r *Request) (any, error) {
+	scopeOf(r, "the handler for %q", call).register(string(call), func(_ context.Context, r *Request) (any, error) {
 		var in Req
 		if err := r.Decode(&in); err != nil {
 			return nil, err
