@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 
@@ -35,13 +36,19 @@ func (w *wireMember) member() Member {
 
 // wirePresence is the content of a presence message.
 type wirePresence struct {
-	Members *int         `json:"members"`
-	Joined  []wireMember `json:"joined"`
-	Left    []wireMember `json:"left"`
-	Updated []wireMember `json:"updated"`
+	Members  *int         `json:"members"`
+	Presence []wireMember `json:"presence"` // the whole list
+	Joined   []wireMember `json:"joined"`
+	Left     []wireMember `json:"left"`
+	Updated  []wireMember `json:"updated"`
 }
 
-// roster is who is in a room: the list of the join, and what came after it.
+// whole reports whether it replaces the list, with none where only the number is told.
+func (w *wirePresence) whole() bool {
+	return w.Presence != nil || w.Members != nil && w.Joined == nil && w.Left == nil && w.Updated == nil
+}
+
+// roster is who is in a room: the last whole list, and what came after it.
 // Client.mu guards it.
 type roster struct {
 	list   []Member
@@ -49,8 +56,8 @@ type roster struct {
 	count  int
 }
 
-// reset takes the list of a join; nil: there is none. The change is what
-// differs from before.
+// reset takes a whole list; nil: there is none. The change is what differs from
+// before.
 func (r *roster) reset(list []wireMember, count int) Presence {
 	before := r.list
 	*r = roster{listed: list != nil, count: count}
@@ -62,8 +69,10 @@ func (r *roster) reset(list []wireMember, count int) Presence {
 		return p
 	}
 	for _, m := range r.list {
-		if !slices.ContainsFunc(before, m.is) {
+		if i := slices.IndexFunc(before, m.is); i < 0 {
 			p.Joined = append(p.Joined, m)
+		} else if !bytes.Equal(before[i].Content.Data, m.Content.Data) {
+			p.Updated = append(p.Updated, m)
 		}
 	}
 	for _, m := range before {
@@ -90,15 +99,22 @@ func (r *roster) apply(e *message.Envelope) (Presence, error) {
 			return Presence{}, err
 		}
 	}
-	p := Presence{}
-	for i := range w.Joined {
-		p.Joined = append(p.Joined, r.join(&w.Joined[i]))
+	if w.whole() {
+		count := len(w.Presence)
+		if w.Members != nil {
+			count = *w.Members
+		}
+		return r.reset(w.Presence, count), nil
 	}
+	p := Presence{}
 	for i := range w.Left {
 		p.Left = append(p.Left, r.leave(&w.Left[i]))
 	}
 	for i := range w.Updated {
 		p.Updated = append(p.Updated, r.update(&w.Updated[i]))
+	}
+	for i := range w.Joined {
+		p.Joined = append(p.Joined, r.join(&w.Joined[i]))
 	}
 	if w.Members != nil {
 		r.count = *w.Members

@@ -84,8 +84,9 @@ func (r *Room) OnGap(fn func(Gap)) { add(r, &r.onGap, fn) }
 // messages before it.
 func (r *Room) OnLost(fn func(error)) { add(r, &r.onLost, fn) }
 
-// OnPresence calls fn with each change of who is in the room, after a join with
-// what differs from before.
+// OnPresence calls fn with each change of who is in the room; after a join, and where
+// the server tells the whole list anew, with what differs from before. Where Members
+// is nil, forget who was told: only Count goes on, and all are Joined in a later list.
 func (r *Room) OnPresence(fn func(Presence)) { add(r, &r.onPresence, fn) }
 
 func add[T any](r *Room, to *[]func(T), fn func(T)) {
@@ -306,7 +307,7 @@ func (r *Room) entered(a *joinAnswer) func() {
 		if been && !recovered {
 			r.gap(epoch, gap)
 		}
-		if len(change.Joined)+len(change.Left) > 0 || change.Count != before {
+		if len(change.Joined)+len(change.Left)+len(change.Updated) > 0 || change.Count != before {
 			call(r, epoch, &told, change)
 		}
 	}

@@ -907,6 +907,33 @@ func TestPresenceBatches(t *testing.T) {
 	})
 }
 
+// TestPresenceAnew: a list replaces what there is, and a number alone ends it.
+func TestPresenceAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":2,"presence":[{"from":"a","content":1},{"from":"b","content":1}]}`)
+		r.OnPresence(func(ch client.Presence) {
+			rec.add("%d +%s -%s ~%s", ch.Count, ids(ch.Joined), ids(ch.Left), ids(ch.Updated))
+		})
+		for _, step := range []struct{ content, told, list string }{
+			{`{"members":3,"presence":[{"from":"a","content":2},{"from":"c"},{"from":"d"}]}`, "3 +cd -b ~a", "acd"},
+			{`{"members":2,"left":[{"from":"d","user":"u"}],"joined":[{"from":"d","user":"u"}]}`, "2 +d -d ~", "acd"},
+			{`{"members":1200}`, "1200 + - ~", ""},
+			{`{"members":1199,"left":[{"from":"a"}]}`, "1199 + -a ~", ""},
+			{`{"members":2,"presence":[{"from":"a"},{"from":"e"}]}`, "2 +ae - ~", "ae"},
+			{`{}`, "2 + - ~", "ae"},
+			{`{"members":0,"presence":[]}`, "0 + -ae ~", ""},
+			{`{"members":1,"joined":[{"from":"f"}]}`, "1 +f - ~", "f"},
+		} {
+			p.send(`{"type":"presence","room":"chat/1","content":%s}`, step.content)
+			if got := rec.take(); !slices.Equal(got, []string{step.told}) || ids(r.Members()) != step.list {
+				t.Errorf("%s: %q, list %q", step.content, got, ids(r.Members()))
+			}
+		}
+	})
+}
+
 func ids(members []client.Member) (s string) {
 	for _, m := range members {
 		s += m.ID
