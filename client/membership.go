@@ -14,6 +14,8 @@ type membership struct {
 	epoch   int  // counts the calls of Join, so that nothing outlives its membership
 	leaving int  // leaves that the server has not answered
 	attempt int  // counts joins on the wire, so that a late answer finds itself outdated
+	resumes int  // counts those that said where to resume
+	void    int  // what is kept and came after fewer resumes than that comes again
 	order   int  // among the rooms, by the first call of Join
 	content message.Raw
 	info    Info
@@ -32,20 +34,38 @@ type waiter struct {
 // joining reports whether messages to the room have to wait.
 func (m *membership) joining() bool { return m.wanted && !m.joined }
 
-// uninvited marks, by being negative, the epoch of what comes from a room into which
-// the server has put a client that did not ask for it.
-func (m *membership) uninvited() int { return -1 - m.epoch }
+// origin says when something came: in which epoch, and after how many resumes.
+type origin struct{ epoch, resumes int }
 
-// over reports whether what came in that epoch is not to be handled any more. What
-// came uninvited still is after the next Join, which does not end anything.
-func (m *membership) over(epoch int) bool {
-	if epoch < 0 {
-		return m.epoch > -epoch
+func (m *membership) now() origin { return origin{m.epoch, m.resumes} }
+
+// uninvited marks, by a negative epoch, what comes from a room into which the server has
+// put a client that did not ask for it.
+func (m *membership) uninvited() origin { return origin{-1 - m.epoch, m.resumes} }
+
+// over reports whether what came then is not to be handled any more. What came
+// uninvited still is after the next Join, which does not end anything.
+func (m *membership) over(o origin) bool {
+	if o.epoch < 0 {
+		return m.epoch > -o.epoch
 	}
-	return epoch != m.epoch
+	return o.epoch != m.epoch
 }
 
-// counts reports whether what came in that epoch moves the position.
-func (m *membership) counts(epoch int) bool {
-	return epoch == m.epoch || epoch == m.uninvited() && !m.wanted
+// counts reports whether what came then moves the position.
+func (m *membership) counts(o origin) bool {
+	return o.epoch == m.epoch || o.epoch == -1-m.epoch && !m.wanted
+}
+
+// repeats reports whether what came then, and has a place in the room's history, comes
+// again, because the room was resumed before it was handled.
+func (m *membership) repeats(o origin) bool { return o.resumes < m.void }
+
+// hole reports whether one that came then is to be told. Where the room is about to be
+// resumed in front of it the server is going to say what is missing.
+func (m *membership) hole(o origin) bool {
+	if o.resumes < m.resumes && !m.joined {
+		m.void = m.resumes
+	}
+	return !m.repeats(o)
 }

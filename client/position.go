@@ -24,7 +24,7 @@ func (p *position) processed(cursor string) {
 	p.seen = append(p.seen, cursor)
 }
 
-func (p *position) known(cursor string) bool { return cursor != "" && slices.Contains(p.seen, cursor) }
+func (p *position) known(cursor string) bool { return slices.Contains(p.seen, cursor) }
 
 // Cursor is the position in a room that keeps history: after the last message
 // whose handlers have returned, those of this client included; "" where the room
@@ -59,10 +59,10 @@ func (r *Room) At(cursor string) Place {
 }
 
 // passed notes that everything up to the cursor has been handled.
-func (r *Room) passed(epoch int, cursor string) {
+func (r *Room) passed(o origin, cursor string) {
 	r.client.mu.Lock()
 	defer r.client.mu.Unlock()
-	if r.member.epoch == epoch && cursor != "" {
+	if r.member.epoch == o.epoch && !r.member.repeats(o) && cursor != "" {
 		r.position.advance(cursor)
 	}
 }
@@ -72,11 +72,11 @@ func (r *Room) passed(epoch int, cursor string) {
 // of order. Then only what was published at the room's position tells that there is
 // nothing in between, and only for those who publish: to resume, messages that are
 // under way must not be skipped, and the message itself may be one of them.
-func (r *Room) acked(epoch int, q *request, cursor string) {
+func (r *Room) acked(o origin, q *request, cursor string) {
 	r.client.mu.Lock()
 	defer r.client.mu.Unlock()
 	switch {
-	case r.member.epoch != epoch:
+	case r.member.epoch != o.epoch || r.member.repeats(o):
 	case !q.again:
 		r.position.advance(cursor)
 	case q.since != "" && q.since == r.position.latest:

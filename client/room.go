@@ -96,9 +96,9 @@ func add[T any](r *Room, to *[]func(T), fn func(T)) {
 }
 
 // call runs the handlers in fns, unless the room was left meanwhile.
-func call[T any](r *Room, epoch int, fns *[]func(T), v T) {
+func call[T any](r *Room, o origin, fns *[]func(T), v T) {
 	r.client.mu.Lock()
-	all, left := *fns, r.member.over(epoch)
+	all, left := *fns, r.member.over(o)
 	r.client.mu.Unlock()
 	if left {
 		return
@@ -216,6 +216,7 @@ func (r *Room) request() *request {
 	q.frame, _ = r.client.encode(message.Envelope{Type: envelope.Join, Room: r.name, ID: q.id, Content: r.member.content})
 	if r.position.cursor != "" {
 		q.data = withSince(q.frame, r.position.cursor)
+		r.member.resumes++
 	}
 	q.answer = func(e message.Envelope, err error) { r.answered(attempt, len(q.data), e, err) }
 	q.stop = r.client.after(q.id, r.client.opts.Timeout)
@@ -290,13 +291,16 @@ type joinAnswer struct {
 
 // entered returns what the handlers are to be told. Client.mu is held.
 func (r *Room) entered(a *joinAnswer) func() {
-	epoch, been := r.member.epoch, r.member.been
+	from, been := r.member.now(), r.member.been
 	recovered := a.Recovered != nil && *a.Recovered
 	before := r.who.count
 	change := r.who.reset(a.Presence, a.Members)
 	r.member.joined, r.member.been = true, true
 	r.member.info = Info{Members: a.Members, Presence: slices.Clone(r.who.list), Cursor: a.Cursor}
 	r.settle(r.member.info, nil)
+	if recovered { // what waits for handlers comes again
+		r.member.void = r.member.resumes
+	}
 	if !been {
 		r.position.restart(a.Cursor)
 	}
@@ -305,22 +309,25 @@ func (r *Room) entered(a *joinAnswer) func() {
 	return func() {
 		// What was recovered follows; until it is processed the old cursor holds.
 		if been && !recovered {
-			r.gap(epoch, gap)
+			r.gap(from, gap)
 		}
 		if len(change.Joined)+len(change.Left)+len(change.Updated) > 0 || change.Count != before {
-			call(r, epoch, &told, change)
+			call(r, from, &told, change)
 		}
 	}
 }
 
 // gap tells of a hole; the room continues behind it.
-func (r *Room) gap(epoch int, gap Gap) {
+func (r *Room) gap(o origin, gap Gap) {
 	r.client.mu.Lock()
-	if r.member.counts(epoch) {
+	hole := r.member.hole(o)
+	if r.member.counts(o) && hole {
 		r.position.restart(gap.Cursor)
 	}
 	r.client.mu.Unlock()
-	call(r, epoch, &r.onGap, gap)
+	if hole {
+		call(r, o, &r.onGap, gap)
+	}
 }
 
 // joinAgain tries once more, later, on the same connection. A join without an
@@ -367,12 +374,12 @@ func (r *Room) lost(err, why error) (ends settled, then func()) {
 		}
 		return q.never(err, err)
 	})
-	been, epoch := r.member.been, r.member.epoch
+	been, from := r.member.been, r.member.now()
 	r.forget(err)
 	if !been {
 		return ends, nil // Join tells it
 	}
-	return ends, func() { call(r, epoch, &r.onLost, why) }
+	return ends, func() { call(r, from, &r.onLost, why) }
 }
 
 // forget ends the membership; whoever waits for a join is told why. Client.mu is

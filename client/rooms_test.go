@@ -733,6 +733,83 @@ func TestProcessed(t *testing.T) {
 	})
 }
 
+// TestProcessedOverAHole: what waits for handlers when the room is resumed in front of
+// it, holes and answers as well, comes again, and is handled once and in order.
+func TestProcessedOverAHole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`)
+		rec, slow := &record{}, make(chan struct{})
+		client.On(r, say, func(m client.Message[text]) {
+			rec.add("%s", m.Content.Body)
+			<-slow
+		})
+		r.OnGap(func(g client.Gap) { rec.add("gap %q to %q", g.Reason, g.Cursor) })
+		comes := func(cursors ...string) {
+			for _, cursor := range cursors {
+				p.say(cursor, cursor)
+			}
+		}
+		back := func(since string) wire {
+			t.Helper()
+			synctest.Wait()
+			p.cut()
+			p = s.welcomed().again()
+			w := p.expect("join")
+			if got := sinceOf(w); got != since {
+				t.Errorf("since %q, want %q", got, since)
+			}
+			return w
+		}
+		handled := func(want ...string) {
+			t.Helper()
+			if got := rec.take(); !slices.Equal(got, want) {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+		comes("c1", "c2")
+		p.send(`{"type":"gap","room":"chat/1","content":{"cursor":"c8","reason":"window"}}`)
+		comes("c9")
+		handled("c1")
+		p.ack(back("c0"), `{"members":1,"cursor":"c0","recovered":true}`, "")
+		comes("c1", "c2", "c3")
+		slow <- struct{}{}
+		handled("c2")
+		p.ack(back("c1"), `{"members":1,"cursor":"n0","recovered":false,"reason":"epoch"}`, "")
+		comes("n1")
+		mine := send(r, "mine")
+		p.ack(p.expect("say"), "", `,"cursor":"n2"`)
+		<-mine
+		comes("n3", "n4")
+		p.send(`{"type":"say","room":"chat/1","content":{"body":"not kept"}}`)
+		p.ack(back("c1"), `{"members":1,"cursor":"n4","recovered":false,"reason":"epoch"}`, "")
+		comes("n5")
+		for range 3 {
+			slow <- struct{}{}
+			synctest.Wait()
+		}
+		handled("c3", `gap "epoch" to "n0"`, "n1", "n3")
+		p.ack(back("n2"), `{"members":1,"cursor":"n2","recovered":true}`, "")
+		comes("n3", "n4", "n5", "n6")
+		synctest.Wait()
+		for range 4 {
+			slow <- struct{}{}
+			synctest.Wait()
+		}
+		handled("not kept", "n4", "n5", "n6")
+		p.send(`{"type":"gap","room":"chat/1","content":{"cursor":"n8","reason":"window"}}`)
+		comes("n9")
+		w := back("n5")
+		close(slow)
+		handled()
+		p.ack(w, `{"members":1,"cursor":"n5","recovered":true}`, "")
+		comes("n6", "n7", "n8", "n9")
+		handled("n7", "n8", "n9")
+		wantCursor(t, r, "n9")
+	})
+}
+
 // TestSlowHandler: reading goes on, so that the connection is not taken for dead,
 // until too much waits; then the client stops reading, and does not take the
 // server for dead either.

@@ -123,12 +123,13 @@ func (c *Client) deliver(e *message.Envelope) {
 	}
 }
 
-// receive calls the handlers of a message of the room, unless it came twice or
-// the room was left.
-func (r *Room) receive(epoch int, e *message.Envelope) {
-	c := r.client
+// receive calls the handlers of a message of the room, unless it came twice, comes
+// again, or the room was left.
+func (r *Room) receive(o origin, e *message.Envelope) {
+	c, kept := r.client, e.Cursor != ""
 	c.mu.Lock()
-	all, skip := r.own.handlers[e.Type], r.member.over(epoch) || r.position.known(e.Cursor)
+	all := r.own.handlers[e.Type]
+	skip := r.member.over(o) || kept && (r.member.repeats(o) || r.position.known(e.Cursor))
 	c.mu.Unlock()
 	if skip {
 		return
@@ -138,7 +139,7 @@ func (r *Room) receive(epoch int, e *message.Envelope) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r.member.counts(epoch) && e.Cursor != "" {
+	if r.member.counts(o) && kept { // also if it comes again since: it is known then
 		r.position.processed(e.Cursor)
 	}
 }

@@ -313,21 +313,21 @@ func (s *socket) receive(e *message.Envelope, size int) {
 	}
 }
 
-// room returns the room of e, and its membership; nil where what comes is not to be
+// room returns the room of e, and the origin of what it says; nil where that is not to be
 // heard. What comes before the answer to the join is that of an earlier one, which was
 // not waited for, and comes again.
-func (s *socket) room(e *message.Envelope) (*Room, int) {
+func (s *socket) room(e *message.Envelope) (*Room, origin) {
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch r := c.rooms[e.Room]; {
 	case r == nil:
 	case r.member.joined:
-		return r, r.member.epoch
+		return r, r.member.now()
 	case !r.member.wanted && r.member.leaving == 0:
 		return r, r.member.uninvited()
 	}
-	return nil, 0
+	return nil, origin{}
 }
 
 func (s *socket) answered(e *message.Envelope, size int) {
@@ -345,17 +345,17 @@ func (s *socket) answered(e *message.Envelope, size int) {
 		}
 		return
 	}
-	r, epoch := s.room(e)
+	r, from := s.room(e)
 	own := r != nil && q != nil && e.Cursor != ""
 	if own && c.inbox.idle() { // who waits for the answer finds it in Room.Cursor
-		r.acked(epoch, q, e.Cursor)
+		r.acked(from, q, e.Cursor)
 		own = false
 	}
 	if q != nil && q.answer != nil {
 		q.answer(*e, nil)
 	}
 	if own {
-		s.put(func() { r.acked(epoch, q, e.Cursor) }, size)
+		s.put(func() { r.acked(from, q, e.Cursor) }, size)
 	}
 }
 
@@ -369,18 +369,18 @@ func inRoom(room string, err error) error {
 func (s *socket) message(e *message.Envelope, size int) {
 	if e.Room == "" {
 		s.put(func() { s.client.deliver(e) }, size)
-	} else if r, epoch := s.room(e); r != nil {
-		s.put(func() { r.receive(epoch, e) }, size)
+	} else if r, from := s.room(e); r != nil {
+		s.put(func() { r.receive(from, e) }, size)
 	}
 }
 
 func (s *socket) presence(e *message.Envelope, size int) {
-	r, epoch := s.room(e)
+	r, from := s.room(e)
 	switch {
-	case r == nil || epoch < 0: // there is no list to begin with
+	case r == nil || from.epoch < 0: // there is no list to begin with
 		return
 	case e.Type == envelope.Left && e.From == s.welcome.ID:
-		s.expelled(r, epoch, size)
+		s.expelled(r, from, size)
 		return
 	}
 	s.client.mu.Lock()
@@ -391,16 +391,16 @@ func (s *socket) presence(e *message.Envelope, size int) {
 			s.client.opts.OnError(inRoom(r.name, err))
 			return
 		}
-		call(r, epoch, &r.onPresence, change)
-		r.passed(epoch, e.Cursor)
+		call(r, from, &r.onPresence, change)
+		r.passed(from, e.Cursor)
 	}, size)
 }
 
 // expelled ends a membership that the server has ended.
-func (s *socket) expelled(r *Room, epoch, size int) {
+func (s *socket) expelled(r *Room, from origin, size int) {
 	why := message.Errorf(message.NotMember, "the server has taken the client out of the room %q", r.name)
 	s.client.mu.Lock()
-	if r.member.epoch != epoch { // it was left meanwhile
+	if r.member.over(from) { // it was left meanwhile
 		s.client.mu.Unlock()
 		return
 	}
@@ -415,12 +415,12 @@ func (s *socket) gap(e *message.Envelope, size int) {
 		Reason string `json:"reason"`
 		Cursor string `json:"cursor"`
 	}
-	if r, epoch := s.room(e); r != nil {
+	if r, from := s.room(e); r != nil {
 		_ = e.Content.Decode(nil, &content) // a hole without a reason is a hole
 		s.client.mu.Lock()
 		s.client.out.doubt(r)
 		s.client.mu.Unlock()
-		s.put(func() { r.gap(epoch, Gap{Certain: true, Reason: content.Reason, Cursor: content.Cursor}) }, size)
+		s.put(func() { r.gap(from, Gap{Certain: true, Reason: content.Reason, Cursor: content.Cursor}) }, size)
 	}
 }
 
