@@ -23,8 +23,8 @@ var (
 	ErrOverflow = errors.New("client: too much waits")
 	// ErrExpired says that its time passed before the message could be sent.
 	ErrExpired = errors.New("client: not sent in time")
-	// ErrUnknown says that the message was sent and no answer came: the server
-	// may or may not have handled it.
+	// ErrUnknown says that the message was sent and no answer came, or none that tells
+	// about an earlier connection: the server may or may not have handled it.
 	ErrUnknown = errors.New("client: sent, but not answered")
 	// ErrDropped says that a volatile message was not sent, because there is no
 	// connection or too much waits for it.

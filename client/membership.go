@@ -34,6 +34,9 @@ type waiter struct {
 // joining reports whether messages to the room have to wait.
 func (m *membership) joining() bool { return m.wanted && !m.joined }
 
+// ended reports whether there was a membership and is none.
+func (m *membership) ended() bool { return m.order > 0 && !m.wanted }
+
 // origin says when something came: in which epoch, and after how many resumes.
 type origin struct{ epoch, resumes int }
 

@@ -43,7 +43,8 @@ type request struct {
 	place   *list.Element // in outgoing.items; nil: not there
 	written bool          // on the current connection
 	sent    bool          // on some connection
-	again   bool          // on an earlier connection, too, or before a hole: its answer may come out of order
+	again   bool          // on an earlier connection, too
+	doubted bool          // before a hole
 }
 
 // bound reports whether r counts for Options.QueueMessages: what the protocol
@@ -169,7 +170,7 @@ func (o *outgoing) unwritten() (n int) {
 // doubt notes a hole in a room: what was asked before it may be answered at any time.
 func (o *outgoing) doubt(r *Room) {
 	for _, q := range o.waiting {
-		q.again = q.again || q.sent && q.room == r
+		q.doubted = q.doubted || q.sent && q.room == r
 	}
 }
 
@@ -216,13 +217,14 @@ func (o *outgoing) each(err func(*request) error) (ends settled) {
 }
 
 // down forgets what belonged to the connection that was lost, and with it the
-// answers to what is not repeated.
+// answers to what is not repeated: also for a room that is not joined again, where it
+// would be refused, handled or not.
 func (o *outgoing) down() settled {
 	ends := o.each(func(r *request) error {
 		switch {
 		case r.policy == now:
 			return errLost
-		case r.policy != repeat && r.sent:
+		case r.sent && (r.policy != repeat || r.room != nil && r.room.member.ended()):
 			return unknown(errLost)
 		}
 		r.written, r.again = false, r.sent

@@ -68,8 +68,8 @@ func (r *Room) passed(o origin, cursor string) {
 }
 
 // acked notes the ack of an own message, which comes in place of the message
-// itself, in its order; unless the message was sent again, which is answered out
-// of order. Then only what was published at the room's position tells that there is
+// itself, in its order; unless the message was sent again, or before a hole, which may
+// be answered out of order. Then only what was published at the room's position tells that there is
 // nothing in between, and only for those who publish: to resume, messages that are
 // under way must not be skipped, and the message itself may be one of them.
 func (r *Room) acked(o origin, q *request, cursor string) {
@@ -77,7 +77,7 @@ func (r *Room) acked(o origin, q *request, cursor string) {
 	defer r.client.mu.Unlock()
 	switch {
 	case r.member.epoch != o.epoch || r.member.repeats(o):
-	case !q.again:
+	case !q.again && !q.doubted:
 		r.position.advance(cursor)
 	case q.since != "" && q.since == r.position.latest:
 		r.position.latest = cursor

@@ -410,8 +410,9 @@ func (r *Room) down() {
 // Leave ends the membership at once: no handler of the room is called any more,
 // and a Join that waits ends with ErrClosed. Then it waits for the server; without
 // a deadline in ctx for Options.Timeout. Messages to the room that were sent
-// before Leave go before it; without a connection they end with ErrClosed. Leaving
-// a room that is not joined does nothing.
+// before Leave go before it; without a connection they end with ErrClosed, and with
+// ErrUnknown if it was lost before their answer. Leaving a room that is not joined does
+// nothing.
 func (r *Room) Leave(ctx context.Context) error {
 	c := r.client
 	ctx, cancel := bounded(ctx, c.opts.Timeout)

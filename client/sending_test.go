@@ -132,6 +132,65 @@ func TestUnsent(t *testing.T) {
 	})
 }
 
+// TestUnknownOutsideTheRoom: what may have been handled on an earlier connection is not
+// told to have been refused, because the client is not in the room any more.
+func TestUnknownOutsideTheRoom(t *testing.T) {
+	bubble(t, "what is for a room that was left is not sent again", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1}`)
+		result := send(r, "hi")
+		p.expect("say")
+		left := later(func() error { return r.Leave(context.Background()) })
+		p.expect("leave")
+		pending(t, result)
+		p.cut()
+		if err := <-left; err != nil {
+			t.Error(err)
+		}
+		if got := <-result; !errors.Is(got.err, client.ErrUnknown) {
+			t.Errorf("%v", got.err)
+		}
+		s.welcomed().again().quiet()
+	})
+	bubble(t, "unless it is joined again before that", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1}`)
+		result := send(r, "hi")
+		p.expect("say")
+		left := later(func() error { return r.Leave(context.Background()) })
+		p.ack(p.expect("leave"), "", "")
+		<-left
+		joined(t, c, p, "chat/1", `{"members":1}`)
+		p.cut()
+		p = s.welcomed().again()
+		p.admit(`{"members":1}`)
+		p.ack(p.expect("say"), "", "")
+		if got := <-result; got.err != nil {
+			t.Error(got.err)
+		}
+	})
+	bubble(t, "what was sent again and is refused for that", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		result := send(c.Room("chat/1"), "hi")
+		p.expect("say")
+		p.cut()
+		p = s.welcomed().again()
+		once := send(c.Room("chat/1"), "once")
+		p.refuse(p.expect("say"), `{"code":"not_member"}`)
+		if got := <-result; !errors.Is(got.err, client.ErrUnknown) || codeOf(got.err) != message.NotMember {
+			t.Errorf("%v", got.err)
+		}
+		p.send(`{"type":"gap","room":"chat/1","content":{"cursor":"c8","reason":"window"}}`)
+		p.refuse(p.expect("say"), `{"code":"not_member"}`)
+		if got := <-once; errors.Is(got.err, client.ErrUnknown) || codeOf(got.err) != message.NotMember {
+			t.Errorf("%v", got.err)
+		}
+	})
+}
+
 func TestQueueIsBounded(t *testing.T) {
 	bubble(t, "without a connection it overflows", func(t *testing.T) {
 		s := newServer(t)

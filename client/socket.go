@@ -336,7 +336,7 @@ func (s *socket) answered(e *message.Envelope, size int) {
 	q := c.out.take(e.ID)
 	c.mu.Unlock()
 	if e.Type == envelope.Error {
-		err := message.ErrorFrom(e.Content)
+		err := verdict(q, message.ErrorFrom(e.Content))
 		switch {
 		case q != nil && q.answer != nil:
 			q.answer(message.Envelope{}, err)
@@ -357,6 +357,15 @@ func (s *socket) answered(e *message.Envelope, size int) {
 	if own {
 		s.put(func() { r.acked(from, q, e.Cursor) }, size)
 	}
+}
+
+// verdict is the error that answers q. Who is not in the room any more is not told what
+// became of the message on an earlier connection.
+func verdict(q *request, e *message.Error) error {
+	if q != nil && q.again && e.Code == message.NotMember {
+		return unknown(e)
+	}
+	return e
 }
 
 func inRoom(room string, err error) error {
