@@ -11,7 +11,7 @@ type membership struct {
 	wanted  bool // by the application
 	joined  bool
 	been    bool // joined before, by the same call of Join
-	epoch   int  // counts the calls of Join, so that nothing outlives its membership
+	epoch   int  // counts the calls of Join and Leave, so that nothing outlives its membership
 	leaving int  // leaves that the server has not answered
 	attempt int  // counts joins on the wire, so that a late answer finds itself outdated
 	resumes int  // counts those that said where to resume

@@ -411,15 +411,16 @@ func (r *Room) down() {
 // and a Join that waits ends with ErrClosed. Then it waits for the server; without
 // a deadline in ctx for Options.Timeout. Messages to the room that were sent
 // before Leave go before it; without a connection they end with ErrClosed, and with
-// ErrUnknown if it was lost before their answer. Leaving a room that is not joined does
-// nothing.
+// ErrUnknown if it was lost before their answer. Leaving a room that is not joined, or
+// not any more, tells the server nothing.
 func (r *Room) Leave(ctx context.Context) error {
 	c := r.client
 	ctx, cancel := bounded(ctx, c.opts.Timeout)
 	defer cancel()
 	result := make(chan error, 1)
 	c.mu.Lock()
-	if !r.member.wanted {
+	if !r.member.wanted { // but what came before may wait for handlers
+		r.member.epoch += 2 // as by a Join and a Leave
 		c.mu.Unlock()
 		return nil
 	}

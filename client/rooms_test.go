@@ -465,6 +465,38 @@ func TestUninvitedAfterLeave(t *testing.T) {
 	})
 }
 
+// TestLeaveAfterTheEnd: when Leave has returned no handler is called for what came before,
+// though the server had ended the membership already, or the client had not asked for it.
+func TestLeaveAfterTheEnd(t *testing.T) {
+	for _, invited := range []bool{true, false} {
+		bubble(t, fmt.Sprintf("joined: %t", invited), func(t *testing.T) {
+			s, slow := newServer(t), make(chan struct{})
+			c, p := dial(t, s, client.Options{})
+			r := c.Room("chat/1")
+			if invited {
+				joined(t, c, p, "chat/1", `{"members":1}`)
+			}
+			rec := watch(r)
+			r.OnLost(func(err error) { rec.add("lost: %v", codeOf(err)) })
+			client.On(r, say, func(client.Message[text]) { <-slow })
+			p.say("c1", "one")
+			p.say("c2", "two")
+			p.send(`{"type":"left","room":"chat/1","from":%q}`, c.Status().ID)
+			synctest.Wait()
+			if err := r.Leave(t.Context()); err != nil {
+				t.Error(err)
+			}
+			p.say("c3", "put in again")
+			synctest.Wait()
+			close(slow)
+			if got := rec.take(); !slices.Equal(got, []string{"one", "put in again"}) {
+				t.Errorf("%q", got)
+			}
+			p.quiet()
+		})
+	}
+}
+
 // TestPost, T19: a message to a room that one is not in.
 func TestPostWithoutJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
