@@ -11,6 +11,7 @@ type membership struct {
 	wanted  bool // by the application
 	joined  bool
 	been    bool // joined before, by the same call of Join
+	heard   bool // before that, uninvited, what is kept: the join continues it
 	epoch   int  // counts the calls of Join and Leave, so that nothing outlives its membership
 	leaving int  // leaves that the server has not answered
 	attempt int  // counts joins on the wire, so that a late answer finds itself outdated
@@ -53,11 +54,6 @@ func (m *membership) over(o origin) bool {
 		return m.epoch > -o.epoch
 	}
 	return o.epoch != m.epoch
-}
-
-// counts reports whether what came then moves the position.
-func (m *membership) counts(o origin) bool {
-	return o.epoch == m.epoch || o.epoch == -1-m.epoch && !m.wanted
 }
 
 // repeats reports whether what came then, and has a place in the room's history, comes

@@ -1,6 +1,11 @@
 package client
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/hubbub-go/hubbub/internal/envelope"
+	"github.com/hubbub-go/hubbub/message"
+)
 
 const remembered = 2 * inboxMessages // cursors, to recognise what comes twice
 
@@ -13,6 +18,11 @@ type position struct {
 }
 
 func (p *position) restart(cursor string) { *p = position{cursor: cursor, latest: cursor} }
+
+// tells reports whether e, which is no answer, tells where in its history the room is.
+func tells(e *message.Envelope) bool {
+	return e.Type == envelope.Gap || e.Cursor != "" && e.Type != envelope.Ack
+}
 
 func (p *position) advance(cursor string) { p.cursor, p.latest = cursor, cursor }
 

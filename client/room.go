@@ -38,8 +38,9 @@ type Info struct {
 
 // Gap says that messages of a room are missing: load anew what you show.
 type Gap struct {
-	// Certain: the server says so. Otherwise the room keeps no history and the
-	// connection was away, so that something may have been missed.
+	// Certain: the server says so. Otherwise something may have been missed: the room
+	// keeps no history and the connection was away, or the client did not get all of a
+	// room into which the server has put it, while it joined by itself.
 	Certain bool
 	// Reason is "window" (too long ago), "epoch" (another life of the room) or
 	// "regress" (the room lost its tail); "" if it is not certain.
@@ -112,7 +113,8 @@ func call[T any](r *Room, o origin, fns *[]func(T), v T) {
 // which may be nil, is for the server's admission rule. Join waits for the
 // connection; without a deadline in ctx it gives up after Options.Timeout. The
 // error is a *message.Error if the server refuses. A second Join of the same room
-// changes nothing.
+// changes nothing. Where the server has put the client into the room before, what was
+// heard of its history continues, or OnGap tells what is missing.
 func (r *Room) Join(ctx context.Context, content any) (Info, error) {
 	c := r.client
 	ctx, cancel := bounded(ctx, c.opts.Timeout)
@@ -167,7 +169,9 @@ func (r *Room) wait(content message.Raw) *waiter {
 	if !r.member.wanted {
 		r.member.wanted, r.member.content = true, content
 		r.member.epoch++
-		r.position = position{}
+		if !r.member.heard {
+			r.position = position{}
+		}
 		if r.member.order == 0 {
 			r.client.joins++
 			r.member.order = r.client.joins
@@ -291,9 +295,9 @@ type joinAnswer struct {
 
 // entered returns what the handlers are to be told. Client.mu is held.
 func (r *Room) entered(a *joinAnswer) func() {
-	from, been := r.member.now(), r.member.been
+	from, before := r.member.now(), r.who.count
+	continues := r.member.been || r.member.heard
 	recovered := a.Recovered != nil && *a.Recovered
-	before := r.who.count
 	change := r.who.reset(a.Presence, a.Members)
 	r.member.joined, r.member.been = true, true
 	r.member.info = Info{Members: a.Members, Presence: slices.Clone(r.who.list), Cursor: a.Cursor}
@@ -301,14 +305,14 @@ func (r *Room) entered(a *joinAnswer) func() {
 	if recovered { // what waits for handlers comes again
 		r.member.void = r.member.resumes
 	}
-	if !been {
+	if !continues {
 		r.position.restart(a.Cursor)
 	}
 	told := r.onPresence // not those that come later: they know the list
 	gap := Gap{Certain: a.Recovered != nil, Reason: a.Reason, Cursor: a.Cursor}
 	return func() {
 		// What was recovered follows; until it is processed the old cursor holds.
-		if been && !recovered {
+		if continues && !recovered {
 			r.gap(from, gap)
 		}
 		if len(change.Joined)+len(change.Left)+len(change.Updated) > 0 || change.Count != before {
@@ -321,7 +325,7 @@ func (r *Room) entered(a *joinAnswer) func() {
 func (r *Room) gap(o origin, gap Gap) {
 	r.client.mu.Lock()
 	hole := r.member.hole(o)
-	if r.member.counts(o) && hole {
+	if hole && !r.member.over(o) {
 		r.position.restart(gap.Cursor)
 	}
 	r.client.mu.Unlock()
@@ -360,9 +364,16 @@ func (r *Room) stopAgain() {
 	}
 }
 
-// refused ends the membership: it is the server's last word. Client.mu is held.
+// refused ends the membership: it is the server's last word. What came uninvited
+// meanwhile has been dropped. Client.mu is held.
 func (r *Room) refused(err error) (settled, func()) {
-	return r.lost(err, fmt.Errorf("client: joining %q again: %w", r.name, err))
+	heard := r.member.heard
+	ends, then := r.lost(err, fmt.Errorf("client: joining %q again: %w", r.name, err))
+	if then == nil && heard {
+		from := r.member.uninvited()
+		then = func() { r.gap(from, Gap{}) }
+	}
+	return ends, then
 }
 
 // lost ends the membership, and what waits for the room with it. Handlers of a client
@@ -388,7 +399,7 @@ func (r *Room) forget(why error) {
 	r.settle(Info{}, why)
 	r.stopAgain()
 	r.member.attempt++
-	r.member.wanted, r.member.joined, r.member.been = false, false, false
+	r.member.wanted, r.member.joined, r.member.been, r.member.heard = false, false, false, false
 	r.member.info, r.who = Info{}, roster{}
 }
 
@@ -421,6 +432,7 @@ func (r *Room) Leave(ctx context.Context) error {
 	c.mu.Lock()
 	if !r.member.wanted { // but what came before may wait for handlers
 		r.member.epoch += 2 // as by a Join and a Leave
+		r.member.heard = false
 		c.mu.Unlock()
 		return nil
 	}

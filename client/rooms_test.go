@@ -280,20 +280,120 @@ func TestPutIn(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	})
-	bubble(t, "and joins it by itself", func(t *testing.T) {
+	for _, tt := range []struct{ name, answer, gap string }{
+		{"and joins it by itself: what was heard continues", `{"members":2,"cursor":"c1","recovered":true}`, ""},
+		{"where that is not possible it is told", `{"members":2,"cursor":"c1","recovered":false,"reason":"window"}`, "{Certain:true Reason:window Cursor:c1}"},
+		{"also by a server that does not say so", `{"members":2,"cursor":"c1"}`, "{Certain:false Reason: Cursor:c1}"},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			s, rec := newServer(t), &record{}
+			c, p := dial(t, s, client.Options{})
+			r := c.Room("chat/1")
+			listening(r, rec)
+			p.say("c1", "before")
+			synctest.Wait()
+			done := join(r, nil)
+			w := p.expect("join")
+			p.say("c2", "early")
+			p.ack(w, tt.answer, "")
+			p.say("c2", "early")
+			<-done
+			want := []string{"before", tt.gap, "early"}
+			if tt.gap == "" {
+				want = []string{"before", "early"}
+			}
+			if got := rec.take(); !slices.Equal(got, want) || sinceOf(w) != "c1" || r.Cursor() != "c2" {
+				t.Errorf("%q, since %q, at %q", got, sinceOf(w), r.Cursor())
+			}
+		})
+	}
+	bubble(t, "and joins it before anything has been handled", func(t *testing.T) {
+		s, rec, slow := newServer(t), &record{}, make(chan struct{})
+		c, p := dial(t, s, client.Options{})
+		r := c.Room("chat/1")
+		client.On(c, say, func(client.Message[text]) { <-slow })
+		listening(r, rec)
+		p.send(`{"type":"say","content":{"body":"this handler takes its time"}}`)
+		p.say("c1", "before")
+		synctest.Wait()
+		done := join(r, nil)
+		w := p.expect("join")
+		p.say("c2", "early")
+		p.ack(w, `{"members":2,"cursor":"c2"}`, "")
+		p.say("c3", "after")
+		<-done
+		close(slow)
+		want := []string{"before", "{Certain:false Reason: Cursor:c2}", "after"}
+		if got := rec.take(); !slices.Equal(got, want) || w.Since != nil {
+			t.Errorf("%q, since %q", got, sinceOf(w))
+		}
+	})
+	bubble(t, "what waits for handlers then comes again, once", func(t *testing.T) {
+		s, rec, slow := newServer(t), &record{}, make(chan struct{})
+		c, p := dial(t, s, client.Options{})
+		r := c.Room("chat/1")
+		client.On(r, say, func(m client.Message[text]) {
+			if m.Content.Body == "2" {
+				<-slow
+			}
+		})
+		listening(r, rec)
+		for _, n := range []int{1, 2, 3} {
+			p.say(fmt.Sprint("c", n), fmt.Sprint(n))
+		}
+		synctest.Wait()
+		done := join(r, nil)
+		if w := p.admit(`{"members":2,"cursor":"c1","recovered":true}`); sinceOf(w) != "c1" {
+			t.Errorf("since %q", sinceOf(w))
+		}
+		for _, n := range []int{2, 3, 4} {
+			p.say(fmt.Sprint("c", n), fmt.Sprint(n))
+		}
+		<-done
+		synctest.Wait()
+		close(slow)
+		if got := rec.take(); !slices.Equal(got, []string{"1", "2", "3", "4"}) {
+			t.Errorf("%q", got)
+		}
+	})
+	bubble(t, "and is not let in by itself: it hears on, behind a hole", func(t *testing.T) {
 		s, rec := newServer(t), &record{}
 		c, p := dial(t, s, client.Options{})
 		r := c.Room("chat/1")
 		listening(r, rec)
-		p.send(`{"type":"say","room":"chat/1","cursor":"c1","content":{"body":"before"}}`)
+		p.say("c1", "before")
 		synctest.Wait()
 		done := join(r, nil)
 		w := p.expect("join")
-		p.send(`{"type":"say","room":"chat/1","cursor":"c2","content":{"body":"too early"}}`)
-		p.ack(w, `{"members":2,"cursor":"c2"}`, "")
+		p.say("c2", "dropped")
+		p.refuse(w, `{"code":"denied"}`)
+		if got := <-done; codeOf(got.err) != message.Denied {
+			t.Error(got.err)
+		}
+		synctest.Wait()
+		p.say("c3", "after")
+		want := []string{"before", "{Certain:false Reason: Cursor:}", "after"}
+		if got := rec.take(); !slices.Equal(got, want) {
+			t.Errorf("%q", got)
+		}
+	})
+	bubble(t, "after the client has left, nothing continues", func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		r := c.Room("chat/1")
+		listening(r, rec)
+		p.say("c1", "before")
+		synctest.Wait()
+		if err := r.Leave(t.Context()); err != nil {
+			t.Error(err)
+		}
+		done := join(r, nil)
+		if w := p.admit(`{"members":2,"cursor":"c2"}`); w.Since != nil {
+			t.Errorf("since %q", sinceOf(w))
+		}
 		<-done
-		if got := rec.take(); !slices.Equal(got, []string{"before"}) || w.Since != nil || r.Cursor() != "c2" {
-			t.Errorf("%q, since %q, at %q", got, sinceOf(w), r.Cursor())
+		if got := rec.take(); !slices.Equal(got, []string{"before"}) {
+			t.Errorf("%q", got)
 		}
 	})
 	bubble(t, "nothing is heard until the server has answered a leave", func(t *testing.T) {
@@ -416,7 +516,7 @@ func TestTakenOut(t *testing.T) {
 			t.Error("another's end is taken for its own")
 		}
 		out()
-		p.say("c2", "nothing follows")
+		p.say("", "nothing follows")
 		if got := rec.take(); !slices.Equal(got, []string{"before", "lost: not_member", "nothing follows"}) || r.Joined() || r.Count() != 0 {
 			t.Errorf("%q, joined %t, %d members", got, r.Joined(), r.Count())
 		}
@@ -839,6 +939,31 @@ func TestProcessedOverAHole(t *testing.T) {
 		comes("n6", "n7", "n8", "n9")
 		handled("n7", "n8", "n9")
 		wantCursor(t, r, "n9")
+	})
+}
+
+// TestProcessedUntilTakenOut: what has come again is handled once also where the server
+// ends the membership before that.
+func TestProcessedUntilTakenOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, slow := newServer(t), make(chan struct{})
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`)
+		rec := watch(r)
+		client.On(r, say, func(client.Message[text]) { <-slow })
+		p.say("c1", "one")
+		synctest.Wait()
+		p.cut()
+		p = s.welcomed().again()
+		p.admit(`{"members":1,"cursor":"c0","recovered":true}`)
+		p.say("c1", "one")
+		p.say("c2", "two")
+		p.send(`{"type":"left","room":"chat/1","from":%q}`, c.Status().ID)
+		synctest.Wait()
+		close(slow)
+		if got := rec.take(); !slices.Equal(got, []string{"one", "two"}) {
+			t.Errorf("%q", got)
+		}
 	})
 }
 

@@ -139,7 +139,7 @@ func (r *Room) receive(o origin, e *message.Envelope) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r.member.counts(o) && kept { // also if it comes again since: it is known then
+	if kept && !r.member.over(o) { // also if it comes again since: it is known then
 		r.position.processed(e.Cursor)
 	}
 }

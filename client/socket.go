@@ -325,6 +325,10 @@ func (s *socket) room(e *message.Envelope) (*Room, origin) {
 	case r.member.joined:
 		return r, r.member.now()
 	case !r.member.wanted && r.member.leaving == 0:
+		if tells(e) && !r.member.heard {
+			r.member.heard = true
+			r.position.advance("") // that of an earlier membership
+		}
 		return r, r.member.uninvited()
 	}
 	return nil, origin{}
