@@ -119,7 +119,7 @@ func TestPipeClosedByBoth(t *testing.T) {
 func TestPipeWhoClosed(t *testing.T) {
 	for _, byServer := range []bool{true, false} {
 		server, client := connect(t, nil)
-		one, other := transport.Conn(server), transport.Conn(client)
+		var one, other transport.Conn = server, client
 		if !byServer {
 			one, other = other, one
 		}
