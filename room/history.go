@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/hubbub-go/hubbub/engine"
 	"github.com/hubbub-go/hubbub/internal/envelope"
@@ -44,12 +43,6 @@ type follow struct {
 	// guarded by Room.mu
 	sessions map[Session]string // who has which ID
 	lagging  map[string]*lag    // members that are behind, by ID
-}
-
-// lag is how far a member is that is behind.
-type lag struct {
-	at   engine.Position
-	left chan struct{} // closed when it is no member any more, or has said where it is
 }
 
 // out is where a room's feed delivers to: the room of that name as it then is.
@@ -349,142 +342,4 @@ func (r *Room) attachHere(f *feed.Feed, a *arrival, j *join, at engine.Position)
 	}
 	r.follow.sessions[sessionOf(a.Member)] = a.ID()
 	return true, nil
-}
-
-// catch gives a member what it missed after at, as far as it can take it, and
-// reports whether that was all. Its own messages come as answers, unless it is new
-// here and has seen none of it. follow.order is held.
-func (r *Room) catch(m Member, missed []engine.Entry, at engine.Position, again bool) bool {
-	session := sessionOf(m)
-	for _, e := range missed {
-		var rec record
-		if rec.parse(e.Data) != nil {
-			continue
-		}
-		cursor := e.Position.String()
-		own := again && rec.sender == session && (rec.from == "" || rec.from == m.ID() || r.newest(session) == m.ID())
-		var err error
-		if !(own && rec.skip) && !slices.Contains(rec.except, session) {
-			err = m.Deliver(message.Kept(rec.payload, rec.binary, r.name, cursor))
-		}
-		if own && err == nil {
-			err = rec.tell(m, r.name, cursor)
-		}
-		if err != nil && errors.Is(err, message.ErrBehind) {
-			r.fallBehind(m, at)
-			return false
-		}
-		at = e.Position
-	}
-	return true
-}
-
-// newest returns the ID of the member that came last of a session's.
-func (r *Room) newest(s Session) string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.follow.sessions[s]
-}
-
-// fallBehind notes that a member has got everything up to at, and nothing after.
-// It is caught up once it can take more, unless the logs are closed before.
-// follow.order is held.
-func (r *Room) fallBehind(m Member, at engine.Position) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	f := r.follow
-	d, ok := m.(Drainer)
-	if !ok || r.find(m.ID()) < 0 {
-		return
-	}
-	l := f.lagging[m.ID()]
-	if l != nil {
-		l.at = at
-		return
-	}
-	l = &lag{at: at, left: make(chan struct{})}
-	if f.lagging == nil {
-		f.lagging = map[string]*lag{}
-	}
-	f.lagging[m.ID()] = l
-	from := f.feed
-	from.Go(func(ctx context.Context) { r.catchUp(ctx, d, l, from) })
-}
-
-// catchUp brings a member that is behind back, and ends when it is, or has left.
-func (r *Room) catchUp(ctx context.Context, m Drainer, l *lag, f *feed.Feed) {
-	for {
-		select {
-		case <-m.Drained():
-		case <-l.left:
-			return
-		case <-ctx.Done():
-			return
-		}
-		r.follow.order.Lock()
-		from := l.at
-		r.follow.order.Unlock()
-		caught := make(chan bool, 1)
-		err := f.Resume(ctx, from, func(missed []engine.Entry, at engine.Position, gap feed.Reason) {
-			caught <- r.caught(m, l, missed, at, gap)
-		})
-		switch {
-		case errors.Is(err, feed.ErrClosed):
-			return
-		case err != nil: // the engine cannot be asked now
-			select {
-			case <-time.After(time.Second):
-			case <-l.left:
-				return
-			case <-ctx.Done():
-				return
-			}
-		case <-caught:
-			return
-		}
-	}
-}
-
-// caught gives a member what it missed, or says that there is a gap, and reports
-// whether it is no longer behind.
-func (r *Room) caught(m Member, l *lag, missed []engine.Entry, at engine.Position, gap feed.Reason) bool {
-	var hole *message.Frame
-	if gap != "" {
-		hole = r.gap(gap, at)
-	}
-	f := r.follow
-	f.order.Lock()
-	defer f.order.Unlock()
-	select {
-	case <-l.left:
-		return true
-	default:
-	}
-	if hole != nil {
-		_ = m.Deliver(hole)
-	} else if !r.catch(m, missed, l.at, true) {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if f.lagging[m.ID()] == l {
-		delete(f.lagging, m.ID())
-	}
-	return true
-}
-
-// forget ends what a live room has of a member that left. r.mu is held.
-func (f *follow) forget(m Member) {
-	if s := sessionOf(m); f.sessions[s] == m.ID() {
-		delete(f.sessions, s)
-	}
-	f.stopLag(m.ID())
-}
-
-// stopLag ends catching up a member, if it is behind. Room.mu is held.
-func (f *follow) stopLag(id string) {
-	if l := f.lagging[id]; l != nil {
-		close(l.left)
-		delete(f.lagging, id)
-	}
 }
