@@ -35,6 +35,12 @@ type waiter struct {
 // joining reports whether messages to the room have to wait.
 func (m *membership) joining() bool { return m.wanted && !m.joined }
 
+// fresh reports whether the first join waits for its answer, and no earlier one on this
+// connection may have been heard.
+func (m *membership) fresh() bool {
+	return m.joining() && !m.been && m.leaving == 0 && m.again == nil
+}
+
 // ended reports whether there was a membership and is none.
 func (m *membership) ended() bool { return m.order > 0 && !m.wanted }
 

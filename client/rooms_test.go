@@ -307,6 +307,51 @@ func TestPutIn(t *testing.T) {
 			}
 		})
 	}
+	bubble(t, "and joins it by itself: what no history has goes on", func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		r := c.Room("chat/1")
+		listening(r, rec)
+		p.say("", "before")
+		synctest.Wait()
+		done := join(r, nil)
+		w := p.expect("join")
+		p.say("", "meanwhile")
+		p.send(`{"type":"joined","room":"chat/1","from":"ben"}`) // which the list has
+		p.ack(w, `{"members":2}`, "")
+		p.say("", "after")
+		<-done
+		if got := rec.take(); !slices.Equal(got, []string{"before", "meanwhile", "after"}) || r.Count() != 2 {
+			t.Errorf("%q, %d members", got, r.Count())
+		}
+	})
+	bubble(t, "what comes of a join that was not answered is not for the next", func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{Timeout: 5 * time.Second})
+		r := c.Room("chat/1")
+		listening(r, rec)
+		done := later(func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := r.Join(ctx, nil)
+			return err
+		})
+		p.expect("join")
+		<-time.After(5*time.Second + time.Millisecond)
+		p.say("", "of the first")
+		bye := p.expect("leave")
+		p.say("", "of the first, too")
+		w := p.expect("join")
+		p.ack(bye, "", "")
+		p.ack(w, `{"members":1}`, "")
+		p.say("", "of the second")
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got := rec.take(); !slices.Equal(got, []string{"of the second"}) {
+			t.Errorf("%q", got)
+		}
+	})
 	bubble(t, "and joins it before anything has been handled", func(t *testing.T) {
 		s, rec, slow := newServer(t), &record{}, make(chan struct{})
 		c, p := dial(t, s, client.Options{})

@@ -314,8 +314,9 @@ func (s *socket) receive(e *message.Envelope, size int) {
 }
 
 // room returns the room of e, and the origin of what it says; nil where that is not to be
-// heard. What comes before the answer to the join is that of an earlier one, which was
-// not waited for, and comes again.
+// heard. What comes before the answer to the join and has a place in the room's history is
+// that of an earlier one, which was not waited for, and comes again. What has none does
+// not: the server has put the client into the room.
 func (s *socket) room(e *message.Envelope) (*Room, origin) {
 	c := s.client
 	c.mu.Lock()
@@ -330,6 +331,8 @@ func (s *socket) room(e *message.Envelope) (*Room, origin) {
 			r.position.advance("") // that of an earlier membership
 		}
 		return r, r.member.uninvited()
+	case r.member.fresh() && e.Cursor == "" && !envelope.System(e.Type):
+		return r, r.member.now()
 	}
 	return nil, origin{}
 }
