@@ -83,21 +83,21 @@ export class HubImpl extends Channel {
 
   _receive(message: Envelope): void {
     const { type, id, room, stream } = message;
-    const place = room ? this._rooms.get(room) : this;
+    const place = this._rooms.get(room!);
     if (stream) this._outgoing._next(message);
     else if (type == 'ack' || type == 'error') this._answered(message, place);
     else if (id) this._asked(message);
+    else if (room) place?._receive(message);
     // "state" is the one event of the client's own that a server could send.
-    else if (place instanceof RoomImpl) place._receive(message);
-    else if (place && type != 'state') this._emit(type, message);
+    else if (type != 'state') this._emit(type, message);
   }
 
-  private _answered(answer: Envelope, place: Channel | undefined): void {
+  private _answered(answer: Envelope, place?: RoomImpl): void {
     const { type, id, content, cursor } = answer;
     const item = this._outgoing._settle(id!);
     if (type == 'ack') {
       item?._done(answer);
-      if (place instanceof RoomImpl) {
+      if (place) {
         if (this._outgoing._inOrder(id!, item)) place._processed(cursor);
         // Published where the room is, it is the next one. Resuming does not skip it: it may come itself.
         else if (cursor && item?._since && item._since == place.cursor) place.cursor = cursor;

@@ -71,12 +71,13 @@ export class RoomImpl extends Channel {
   }
 
   /**
-   * Whether what comes counts: as a member, or where the server has put a client into the
-   * room that has not asked for it. What comes before the answer to a join is that of an
-   * earlier membership, and comes again: the join says from where.
+   * Whether what comes does not count, as the application is no member and has asked to be
+   * one, or not to be. What comes before the answer to a join and has a place is that of an
+   * earlier membership, and comes again: the join says from where. What has none is heard
+   * where the server has put the client into the room.
    */
-  private get _hears(): boolean {
-    return this.joined || !(this._promise || this._leaving);
+  private _deaf(placed: unknown): unknown {
+    return !this.joined && (this._leaving || this._promise && (this._again || placed));
   }
 
   private _request(type: string, content: unknown, result: { _done(ack: Envelope): void; _fail(error: unknown): void }): void {
@@ -161,7 +162,7 @@ export class RoomImpl extends Channel {
 
   _receive(message: Envelope): void {
     const { type, content, cursor } = message;
-    if (!this._hears || this._seen.get(cursor!)) return;
+    if (this._deaf(cursor || type == 'gap' || type == 'left') || this._seen.get(cursor!)) return;
     if (type == 'gap') {
       const { reason, cursor: next } = (content ?? {}) as Gap;
       this._restart(next);
@@ -181,7 +182,7 @@ export class RoomImpl extends Channel {
    * itself may follow its ack, and is news.
    */
   _processed(cursor: string | undefined, delivered?: boolean): void {
-    if (!cursor || !this._hears) return;
+    if (!cursor || this._deaf(cursor)) return;
     if (!this._seen.has(cursor)) this.cursor = this._resume = cursor;
     this._seen.set(cursor, delivered || this._seen.get(cursor));
     if (this._seen.size > REMEMBERED) this._seen.delete(this._seen.keys().next().value!);

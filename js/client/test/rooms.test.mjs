@@ -344,6 +344,21 @@ describe('a room into which the server puts the client', () => {
     assert.equal(admit(again(), { recovered: true }).since, 'c3');
   });
 
+  test('may be joined, and what no history has goes on meanwhile', () => {
+    const socket = up();
+    msg(socket, 'before');
+    room.join();
+    msg(socket, 'meanwhile');
+    socket.frame({ type: 'left', room: 'chat/1', from: hub.id }); // which the join answers
+    admit(socket, { members: 2 });
+    msg(socket, 'after');
+    assert.deepEqual(names(), ['before', 'meanwhile', 'join', 'after']);
+    const next = again();
+    msg(next, 'of an earlier life, perhaps');
+    admit(next, { members: 2 });
+    assert.deepEqual(names().slice(-2), ['join', 'gap']);
+  });
+
   test('may be joined, and what is missing then is told', async () => {
     const cases = [
       [{ recovered: false, reason: 'window', cursor: 'c9' }, { missed: 'certain', reason: 'window', cursor: 'c9' }],
