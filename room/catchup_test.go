@@ -2,7 +2,9 @@ package room_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hubbub-go/hubbub/message"
@@ -88,4 +90,41 @@ func TestNothingAfterLeaving(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReplayOfWhatIsLeft: a room that keeps less than it replays gives that also to who
+// is slow, or loses the connection before anything of it has come, without a gap.
+func TestReplayOfWhatIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := recoverable(t, room.Recoverable{KeepFor: time.Minute, Replay: 10})
+		r := m.Get("room")
+		for _, body := range []string{"old", "also", "a", "b"} {
+			if err := r.Broadcast(t.Context(), message.New("say", body)); err != nil {
+				t.Fatal(err)
+			}
+			if body == "also" {
+				<-time.After(50 * time.Second)
+			}
+		}
+		<-time.After(30 * time.Second)
+		slow := &reader{id: "slow", most: 1}
+		join(t, r, slow, nil, room.Ack("join"))
+		slow.mu.Lock()
+		slow.welcome(slow.queue[0])
+		cursor := slow.cursor
+		slow.mu.Unlock()
+		for range 3 {
+			slow.take()
+			synctest.Wait()
+		}
+		back := &reader{id: "back"}
+		join(t, r, back, nil, room.Ack("join"), room.Since(cursor))
+		back.take()
+		for _, got := range []*reader{slow, back} {
+			if !slices.Equal(got.seen, []string{"a", "b"}) {
+				t.Errorf("%s got %q", got.id, got.seen)
+			}
+			r.Leave(got)
+		}
+	})
 }

@@ -273,7 +273,8 @@ func (r *Room) resume(ctx context.Context, f *feed.Feed, j *join, attach feed.At
 					return
 				}
 				all := append(slices.Clip(latest), missed...)
-				j.where = &where{at: engine.Position{Epoch: at.Epoch}}
+				// In front of all that is kept; of what was there no tag is known.
+				j.where = &where{at: engine.Position{Epoch: at.Epoch, Offset: all[0].Prev}}
 				if len(all) > n {
 					j.where.at = all[len(all)-n-1].Position
 					all = all[len(all)-n:]

@@ -166,6 +166,8 @@ func (r *run) unproven(from engine.Position) Reason {
 		return Window
 	case r.entries[0].Prev < from.Offset:
 		return Regress // there is no entry at from any more
+	case from.Tag == 0:
+		return "" // the entry there was not kept then either: the offsets are all there is
 	}
 	return unknown // the offsets fit; whether the tag does cannot be said
 }
