@@ -26,10 +26,15 @@ type absent struct {
 const (
 	graceCost = 1 << 10 // itself, in the lists and maps of its room and of the manager
 	emptyCost = 2 << 10 // a room that has nobody else
+	tabCost   = 256     // each of a user's that is expected back
 )
 
 func (e *entry) cost() int {
-	return graceCost + 2*len(e.from) + len(e.user) + len(e.head) + len(e.content)
+	cost := graceCost + 2*len(e.from) + len(e.user) + len(e.head) + len(e.content)
+	if e.tabs != nil {
+		cost += tabCost * len(e.tabs.away)
+	}
+	return cost
 }
 
 // add notes that e is in grace. The first in its room may be what keeps that. r.mu is

@@ -29,9 +29,10 @@ type Presence struct {
 	// Grace is how long a member that was dropped (Drop) stays on the list, default
 	// 0; less where there are more of them than GraceBytes. If it comes back within
 	// that time, nobody is told that it was away. Who comes back is known by its ID,
-	// by its user with ByUser, and else by its session and user: Member says how. The
-	// entry of a session is named after the member that came last of those who are
-	// there.
+	// and else by its session and user: Member says how. The entry of a session is
+	// named after the member that came last of those who are there. With ByUser a user
+	// stays for as long as one of its members, of the latest 16 that were dropped, may
+	// be back, whatever its others do; without sessions, whoever comes of the user is.
 	Grace time.Duration
 	// GraceBytes is how much those in grace may take, in all rooms of the Manager
 	// together, default 64 MiB: some 50,000 with small states. Beyond that, those that

@@ -375,6 +375,69 @@ func TestByUser(t *testing.T) {
 	})
 }
 
+// TestByUserInGrace: a user is there as long as a member is that was dropped and may be
+// back, whatever the others do; not longer, and not for one that is here again.
+func TestByUserInGrace(t *testing.T) {
+	in(t, func(t *testing.T) {
+		_, r := showing(room.Presence{ByUser: true, Grace: 10 * time.Second})
+		tab := func(id string, session byte) returning { return returning{&member{id: id, user: "ada"}, session} }
+		w, a, b := &member{id: "w"}, tab("a", 1), tab("b", 2)
+		join(t, r, w, nil)
+		come := func(m returning) { t.Helper(); join(t, r, m, 1) }
+		come(a)
+		come(b)
+		want(t, w, "joined 1")
+
+		r.Drop(a)
+		pass(4 * time.Second)
+		r.Leave(b)
+		pass(5 * time.Second)
+		want(t, w)
+		a = tab("a2", 1)
+		come(a) // in time
+		want(t, w, `presence {"members":2,"updated":[{"from":"a2","was":"a","user":"ada","content":1}]}`)
+		r.Leave(a)
+		want(t, w, "left 1")
+
+		come(a)
+		come(b)
+		want(t, w, "joined 1")
+		r.Drop(a)
+		pass(4 * time.Second)
+		r.Leave(b)
+		pass(6*time.Second - 1)
+		want(t, w)
+		pass(1) // not in time
+		want(t, w, "left 1")
+
+		come(a)
+		come(tab("a3", 1)) // back before it is known to be gone
+		r.Drop(a)
+		pass(time.Second)
+		want(t, w, "joined 1")
+		r.Leave(tab("a3", 1))
+		want(t, w, "left 1")
+
+		come(a)
+		come(b)
+		r.Drop(a)
+		r.Drop(b)
+		pass(time.Second)
+		come(b)
+		r.Leave(b)
+		other := returning{&member{id: "x", user: "ben"}, 9}
+		join(t, r, other, 2)
+		pass(4 * time.Second)
+		r.Drop(other)
+		w.take()
+		pass(5 * time.Second) // of a's grace, which began first, ends first
+		want(t, w, "left 1")
+		pass(5 * time.Second)
+		want(t, w, "left 2")
+		r.Leave(w)
+	})
+}
+
 func TestCount(t *testing.T) {
 	in(t, func(t *testing.T) {
 		_, r := showing(room.Presence{Count: true})

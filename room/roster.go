@@ -43,6 +43,7 @@ type entry struct {
 	session    string  // whose entry it is; with Grace
 	owner      *public // the member that it is named after; nil: a user's
 	older      []claim // what it was for other members of the session, the newest last
+	tabs       *tabs   // a user's, with Grace; else nil
 
 	grace  *list.Element // nil: it is not in grace
 	absent *list.Element // of the manager's graces
@@ -101,6 +102,9 @@ func (o *roster) come(a *arrival) {
 	if !o.byUser(a.user) {
 		e.owner = a.public
 	}
+	if e.tabs != nil {
+		e.tabs.open(tab{id: a.ID(), session: session(a.Member)})
+	}
 	e.peers++
 	a.public.entry = e
 }
@@ -151,6 +155,9 @@ func (o *roster) add(a *arrival) *entry {
 			o.users = map[string]*entry{}
 		}
 		o.users[e.user] = e
+		if o.opts().Grace > 0 {
+			e.tabs = &tabs{}
+		}
 	} else if e.session = session(a.Member); e.session != "" && o.opts().Grace > 0 {
 		if o.known == nil {
 			o.known = map[string]*entry{}
@@ -188,7 +195,7 @@ func (o *roster) remove(e *entry) {
 	o.entries[e.place].place = e.place
 	o.entries[last] = nil
 	o.entries = o.entries[:last]
-	e.place, e.owner = -1, nil // and with it the application's state
+	e.place, e.owner, e.tabs = -1, nil, nil // and with the owner the application's state
 	o.size -= e.size()
 	if o.byUser(e.user) {
 		delete(o.users, e.user)
@@ -209,20 +216,33 @@ func (o *roster) remove(e *entry) {
 // part is what happens to the entry of a member that has been taken out.
 func (o *roster) part(m member, drop bool) {
 	e := m.public.entry
+	gone := tab{id: m.ID()}
+	if drop && o.opts().Grace > 0 && !o.room.manager.closed.Load() {
+		gone.until = time.Now().Add(o.opts().Grace)
+	}
+	if e.tabs != nil {
+		gone = e.tabs.shut(gone)
+	}
 	if e.peers--; e.peers > 0 {
 		o.giveBack(e, m.public)
 		return
 	}
-	grace := o.opts().Grace
-	if !drop || grace <= 0 || o.room.manager.closed.Load() {
+	if gone.until.IsZero() {
 		o.remove(e)
 		return
 	}
-	e.until = time.Now().Add(grace)
-	e.grace = o.grace.PushBack(e)
+	after := o.grace.Back()
+	for after != nil && after.Value.(*entry).until.After(gone.until) {
+		after = after.Prev()
+	}
+	if e.until = gone.until; after == nil {
+		e.grace = o.grace.PushFront(e)
+	} else {
+		e.grace = o.grace.InsertAfter(e, after)
+	}
 	e.absent = o.room.manager.graces.add(o.room, e, o.grace.Len() == 1)
 	e.owner = nil
-	e.away = m.ID()
+	e.away = gone.id
 	if o.away == nil {
 		o.away = map[string]*entry{}
 	}
