@@ -20,16 +20,20 @@ import (
 func main() {
 	addr := flag.String("addr", "localhost:8080", "address to listen on")
 	flag.Parse()
+	if err := run(*addr); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(addr string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	l, err := net.Listen("tcp", *addr)
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	log.Printf("listening on http://%s", l.Addr())
-	if err := newApp().serve(ctx, l); err != nil {
-		log.Fatal(err)
-	}
+	return newApp().serve(ctx, l)
 }
 
 // serve runs until ctx ends, then lets requests and connections end in peace.
