@@ -155,11 +155,23 @@ func (r *Room) tellHole(m Member, hole *message.Frame) {
 }
 
 // forget ends what a live room has of a member that left. r.mu is held.
-func (f *follow) forget(m Member) {
-	if s := sessionOf(m); f.sessions[s] == m.ID() {
-		delete(f.sessions, s)
+func (f *follow) forget(m *member) {
+	if f.sessions[m.session] == m.ID() {
+		delete(f.sessions, m.session)
 	}
 	f.stopLag(m.ID())
+}
+
+// know notes whose session m has, or has now. r.mu is held.
+func (f *follow) know(m *member) {
+	if f.sessions[m.session] == m.ID() {
+		delete(f.sessions, m.session)
+	}
+	if f.sessions == nil {
+		f.sessions = map[Session]string{}
+	}
+	m.session = sessionOf(m.Member)
+	f.sessions[m.session] = m.ID()
 }
 
 // stopLag ends catching up a member, if it is behind. Room.mu is held.

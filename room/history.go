@@ -172,15 +172,9 @@ func (r *Room) Renew(m Publisher) {
 	}
 	live.mu.Lock()
 	defer live.mu.Unlock()
-	if live.find(m.ID()) < 0 {
-		return
+	if i := live.find(m.ID()); i >= 0 {
+		live.follow.know(&live.members[i])
 	}
-	for s, id := range live.follow.sessions {
-		if id == m.ID() {
-			delete(live.follow.sessions, s)
-		}
-	}
-	live.follow.sessions[m.Session()] = m.ID()
 }
 
 func (r *record) excepts(m Member) bool {
@@ -338,9 +332,5 @@ func (r *Room) attachHere(f *feed.Feed, a *arrival, j *join, at engine.Position)
 		return true, errThere
 	}
 	r.follow.feed, r.follow.at = f, at
-	if r.follow.sessions == nil {
-		r.follow.sessions = map[Session]string{}
-	}
-	r.follow.sessions[sessionOf(a.Member)] = a.ID()
 	return true, nil
 }

@@ -482,3 +482,43 @@ func TestGapWhileConnected(t *testing.T) {
 		r.Leave(one)
 	})
 }
+
+// TestRenewInACrowd: that a member changes its session costs the same however many
+// members there are, and its messages are known by the session that it has last.
+func TestRenewInACrowd(t *testing.T) {
+	took := func(crowd int) time.Duration {
+		m, _ := recoverable(t, room.Recoverable{})
+		r := m.Get("room")
+		all := make([]*reader, crowd)
+		for i := range all {
+			all[i] = &reader{id: fmt.Sprint(i), secret: fmt.Sprint("of ", i)}
+			if err := r.Join(t.Context(), all[i], nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		least := time.Hour
+		for range 5 {
+			began := time.Now()
+			for i := range 20 {
+				all[i].secret += "+"
+				r.Renew(all[i])
+			}
+			least = min(least, time.Since(began))
+		}
+		for _, secret := range []string{"of 7", "of 7+", "of 7+++++"} {
+			if _, err := r.Publish(t.Context(), message.New("say", secret), room.Once(room.SessionOf(secret), secret, 0, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if all[7].take(); !slices.Equal(all[7].acked, []string{"of 7+++++"}) {
+			t.Errorf("%d members: answered %q", crowd, all[7].acked)
+		}
+		for _, one := range all {
+			r.Leave(one)
+		}
+		return least
+	}
+	if few, many := took(20), took(10_000); many > 10*few+500*time.Microsecond {
+		t.Errorf("20 of 20 members: %v, of 10,000: %v", few, many)
+	}
+}

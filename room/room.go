@@ -53,7 +53,8 @@ type Room struct {
 
 type member struct {
 	Member
-	public *public // nil: came without a state, to a room without presence
+	public  *public // nil: came without a state, to a room without presence
+	session Session // in a recoverable room: what it is in follow.sessions for
 }
 
 // few members are searched one by one, without an index.
@@ -182,6 +183,9 @@ func (r *Room) enter(a *arrival) error {
 			return err
 		}
 	}
+	if r.follow != nil { // not before Entered: from there on whoever changes the session calls Renew
+		r.follow.know(&a.member)
+	}
 	if r.roster != nil {
 		r.roster.come(a)
 	}
@@ -277,7 +281,7 @@ func (r *Room) take(id string, drop bool) (t taken) {
 		}
 	}
 	if r.follow != nil {
-		r.follow.forget(m.Member)
+		r.follow.forget(&m)
 	}
 	r.drop(id)
 	if r.roster != nil {
