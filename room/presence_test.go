@@ -523,6 +523,25 @@ func TestBatches(t *testing.T) {
 	})
 }
 
+// TestBatchOfNothing: a state that is again what it was told to be is not told, and
+// nobody takes what is left of that for a room that is not listed any more.
+func TestBatchOfNothing(t *testing.T) {
+	in(t, func(t *testing.T) {
+		_, r := showing(room.Presence{})
+		w := &member{id: "w"}
+		join(t, r, w, 0)
+		for i := range 30 {
+			update(t, r, w, i%2)
+		}
+		if got := w.take(); len(got) != 19 || got[18] != `presence {"members":1,"updated":[{"from":"w","content":1}]}` {
+			t.Errorf("%q", got)
+		}
+		pass(time.Minute)
+		want(t, w)
+		r.Leave(w)
+	})
+}
+
 // TestBatchesAreRare: one a second, however much happens.
 func TestBatchesAreRare(t *testing.T) {
 	in(t, func(t *testing.T) {

@@ -187,6 +187,8 @@ func (o *roster) gathered() *message.Frame {
 		case e.told.from != e.from || !envelope.Same(e.told.content, e.content):
 			item = e.updated(e.told.from)
 			updated = append(updated, item)
+		default: // it is again what it was
+			continue
 		}
 		size += len(item) + 1
 	}
