@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -155,10 +156,24 @@ func TestOccupiedAndVacated(t *testing.T) {
 }
 
 // TestGraceOfSessions: a client that continues its session is who it was, with
-// another ID.
+// another ID; also where the application has put it into the room before.
 func TestGraceOfSessions(t *testing.T) {
+	for name, joins := range map[string][]string{
+		"joins":            {`{"type":"join","room":"chat/1"}`},
+		"is put in":        nil,
+		"is put in, joins": {`{"type":"join","room":"chat/1"}`},
+	} {
+		t.Run(name, func(t *testing.T) { graceOfSessions(t, strings.HasPrefix(name, "is put in"), joins) })
+	}
+}
+
+func graceOfSessions(t *testing.T, putIn bool, joins []string) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newHub(t, &hub.Options{Connect: func(ctx context.Context, p *hub.Peer) {
+			if putIn {
+				_ = p.Join(ctx, "chat/1", nil)
+			}
+		}})
 		h.Rooms("chat/{id}", &hub.Rule{Presence: &room.Presence{Grace: time.Minute}})
 		connect := func() (socket, string, string) {
 			c := pipeSocket(t, h, "")
@@ -174,14 +189,23 @@ func TestGraceOfSessions(t *testing.T) {
 		w := hubtest.Dial(t, h)
 		w.Join("chat/1", nil)
 		first, before, secret := connect()
-		first.send([]byte(`{"type":"join","room":"chat/1"}`), false)
+		for _, join := range joins {
+			first.send([]byte(join), false)
+		}
 		w.ExpectType("joined")
 		first.cut()
 		<-time.After(time.Second)
 		second, now, _ := connect()
+		left := ""
+		if putIn {
+			w.ExpectType("joined")
+			left = `"left":[{"from":"` + now + `"}],`
+		}
 		second.send([]byte(`{"type":"auth","content":{"session":"`+secret+`"}}`), false)
-		second.send([]byte(`{"type":"join","room":"chat/1"}`), false)
-		if got := string(w.ExpectType("presence").Content.Data); got != `{"members":2,"updated":[{"from":"`+now+`","was":"`+before+`","content":null}]}` {
+		for _, join := range joins {
+			second.send([]byte(join), false)
+		}
+		if got := string(w.ExpectType("presence").Content.Data); got != `{"members":2,`+left+`"updated":[{"from":"`+now+`","was":"`+before+`","content":null}]}` {
 			t.Error(got)
 		}
 		second.cut()

@@ -42,14 +42,14 @@ func (p *Peer) auth(in *inbound) error {
 	if n := len(content.Session); n < shortestSecret || n > longestSecret {
 		return &message.Error{Code: message.Invalid, Message: "this is not the session of a welcome", Field: "content.session"}
 	}
-	rooms, joined := p.memberships()
-	if joined {
+	if _, joined := p.memberships(); joined {
 		return message.Errorf(message.Denied, "a session is continued before the first join")
 	}
 	p.answers.mu.Lock()
 	p.answers.session = sessionOf(p.user, content.Session)
 	p.answers.mu.Unlock()
-	for _, m := range rooms { // that the application has put it into
+	rooms, _ := p.memberships() // that the application has put it into; who enters from now on has the new one
+	for _, m := range rooms {
 		m.room.Renew(p)
 	}
 	if in.parts.ID == nil {

@@ -165,15 +165,20 @@ func (r *Room) sender(rec *record) int {
 }
 
 // Renew notes that a member's Session has changed since it joined.
+// With Presence.Grace it is who has come back if one of that session was dropped.
 func (r *Room) Renew(m Publisher) {
 	live := r.live()
-	if live == nil || live.follow == nil {
+	if live == nil || live.follow == nil && live.roster == nil {
 		return
 	}
 	live.mu.Lock()
 	defer live.mu.Unlock()
-	if i := live.find(m.ID()); i >= 0 {
+	i := live.find(m.ID())
+	if i >= 0 && live.follow != nil {
 		live.follow.know(&live.members[i])
+	}
+	if i >= 0 && live.roster != nil {
+		live.roster.renew(&live.members[i])
 	}
 }
 

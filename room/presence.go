@@ -29,8 +29,9 @@ type Presence struct {
 	// Grace is how long a member that was dropped (Drop) stays on the list, default
 	// 0; less where there are more of them than GraceBytes. If it comes back within
 	// that time, nobody is told that it was away. Who comes back is known by its ID,
-	// and else by its session and user: Member says how. The entry of a session is
-	// named after the member that came last of those who are there. With ByUser a user
+	// and else by its session and user: Member says how, and Room.Renew where that is
+	// known only later. The entry of a session is named after the member that came last
+	// of those who are there. With ByUser a user
 	// stays for as long as one of its members, of the latest 16 that were dropped, may
 	// be back, whatever its others do; without sessions, whoever comes of the user is.
 	Grace time.Duration

@@ -27,7 +27,8 @@ type returning struct {
 	session byte
 }
 
-func (r returning) Session() room.Session { return room.Session{r.session} }
+func (r returning) Session() room.Session          { return room.Session{r.session} }
+func (r returning) Published(_, _, _ string) error { return nil }
 
 func showing(p room.Presence) (*room.Manager, *room.Room) {
 	m := room.NewManager(&room.Options{Presence: &p})
@@ -999,5 +1000,116 @@ func TestLateOnTheOldConnection(t *testing.T) {
 		for _, m := range []*member{w, late} {
 			r.Leave(m)
 		}
+	})
+}
+
+// TestRenew: a member whose session is known only after it has joined is then the one
+// of that session that was dropped, or that is not known to be gone.
+func TestRenew(t *testing.T) {
+	in(t, func(t *testing.T) {
+		_, r := showing(room.Presence{Grace: 5 * time.Second})
+		w, old := &member{id: "w"}, returning{&member{id: "a"}, 1}
+		join(t, r, w, nil)
+		join(t, r, old, "x")
+		r.Drop(old)
+		pass(time.Second)
+		back := &returning{&member{id: "b"}, 2}
+		join(t, r, back, "y")
+		want(t, w, `joined "x"`, `joined "y"`)
+		back.take()
+		back.session = 1
+		r.Renew(back)
+		told := `presence {"members":2,"left":[{"from":"b"}],"updated":[{"from":"b","was":"a","content":"y"}]}`
+		want(t, w, told)
+		want(t, back.member, told)
+		pass(time.Minute)
+		want(t, w)
+
+		third := &returning{&member{id: "c"}, 3} // and the connection of b is not known to be gone
+		join(t, r, third, "z")
+		third.session = 1
+		r.Renew(third)
+		want(t, w, `joined "z"`, `presence {"members":2,"left":[{"from":"c"}],"updated":[{"from":"c","was":"b","content":"z"}]}`)
+		third.session = 4 // another one again: b is here
+		r.Renew(third)
+		want(t, w, `presence {"members":3,"joined":[{"from":"c","content":"z"}],"updated":[{"from":"b","was":"c","content":"y"}]}`)
+		r.Drop(back)
+		pass(5 * time.Second)
+		want(t, w, `left "y"`)
+		r.Leave(third)
+		want(t, w, `left "z"`)
+		r.Leave(w)
+	})
+}
+
+// TestRenewByUser: which of a user's members is back counts as soon as that is known.
+func TestRenewByUser(t *testing.T) {
+	in(t, func(t *testing.T) {
+		_, r := showing(room.Presence{ByUser: true, Grace: 5 * time.Second})
+		w, a := &member{id: "w"}, returning{&member{id: "a", user: "ada"}, 1}
+		join(t, r, w, nil)
+		join(t, r, a, 1)
+		r.Drop(a)
+		pass(time.Second)
+		back := &returning{&member{id: "b", user: "ada"}, 2}
+		join(t, r, back, 1)
+		want(t, w, "joined 1", `presence {"members":2,"updated":[{"from":"b","was":"a","user":"ada","content":1}]}`)
+		back.session = 1
+		r.Renew(back)
+		r.Leave(back) // and a is not expected any more
+		want(t, w, "left 1")
+
+		join(t, r, back, 1)
+		back.session = 3
+		r.Renew(back)
+		r.Drop(back)
+		pass(time.Second)
+		other := &returning{&member{id: "c", user: "ada"}, 3}
+		join(t, r, other, 1)
+		w.take()
+		r.Leave(other)
+		want(t, w, "left 1")
+		r.Leave(w)
+	})
+}
+
+// TestRenewInAStorm: where much changes at once, that is told with the rest.
+func TestRenewInAStorm(t *testing.T) {
+	in(t, func(t *testing.T) {
+		_, r := showing(room.Presence{Grace: 5 * time.Second})
+		w := &member{id: "w"}
+		join(t, r, w, nil)
+		var all [30]*returning
+		for i := range all {
+			all[i] = &returning{&member{id: fmt.Sprint("a", i)}, byte(i + 1)}
+			join(t, r, all[i], i)
+		}
+		pass(2 * time.Second)
+		for _, m := range all {
+			r.Drop(m)
+		}
+		pass(2 * time.Second)
+		w.take()
+		for i := range all {
+			back := &returning{&member{id: fmt.Sprint("b", i)}, 100}
+			join(t, r, back, i)
+			back.session = byte(i + 1)
+			r.Renew(back)
+			all[i] = back
+		}
+		pass(2 * time.Second)
+		if got := w.take(); len(got) > 21 {
+			t.Errorf("%d messages", len(got))
+		}
+		pass(time.Minute)
+		want(t, w)
+		join(t, r, w, nil, room.Ack("1"))
+		if got := w.take(); len(got) != 1 || !strings.HasPrefix(got[0], `ack {"members":31,`) {
+			t.Errorf("%.100q", got)
+		}
+		for _, m := range all {
+			r.Leave(m)
+		}
+		r.Leave(w)
 	})
 }

@@ -158,17 +158,63 @@ func (o *roster) add(a *arrival) *entry {
 		if o.opts().Grace > 0 {
 			e.tabs = &tabs{}
 		}
-	} else if e.session = session(a.Member); e.session != "" && o.opts().Grace > 0 {
-		if o.known == nil {
-			o.known = map[string]*entry{}
-		}
-		o.known[e.session] = e
+	} else if o.opts().Grace > 0 {
+		o.know(e, session(a.Member))
 	}
 	if one {
 		o.room.deliver(a.joined, -1)
 	}
 	o.settle()
 	return e
+}
+
+// know makes an entry that of a session, or of none.
+func (o *roster) know(e *entry, session string) {
+	if o.known[e.session] == e {
+		delete(o.known, e.session)
+	}
+	if e.session = session; session == "" {
+		return
+	}
+	if o.known == nil {
+		o.known = map[string]*entry{}
+	}
+	o.known[session] = e
+}
+
+// renew moves a member, whose session has changed, to the entry of that, as if it had
+// left and come back. Both are told in one message.
+func (o *roster) renew(m *member) {
+	p, id := m.public, session(m.Member)
+	e := p.entry
+	switch {
+	case e.tabs != nil:
+		e.tabs.renew(tab{id: m.ID(), session: id})
+		return
+	case o.opts().Grace <= 0 || e.session == id:
+		return
+	case e.peers == 1 && (o.known[id] == nil || o.known[id].user != e.user):
+		o.know(e, id)
+		return
+	}
+	a := &arrival{member: *m, user: e.user, head: e.head, content: e.content}
+	for _, c := range e.older {
+		if c.owner == p {
+			a.head, a.content = c.head, c.content
+		}
+	}
+	o.batch.held, o.alarm.off = true, true
+	if e.peers--; e.peers == 0 {
+		o.remove(e)
+	} else {
+		o.giveBack(e, p)
+	}
+	o.come(a)
+	o.batch.held, o.alarm.off = false, false
+	if now := time.Now(); !o.counting && !o.due.IsZero() && !o.due.After(now) {
+		o.flush(now)
+	}
+	o.arm()
 }
 
 // alter changes an entry.
@@ -200,9 +246,7 @@ func (o *roster) remove(e *entry) {
 	if o.byUser(e.user) {
 		delete(o.users, e.user)
 	}
-	if o.known[e.session] == e {
-		delete(o.known, e.session)
-	}
+	o.know(e, "")
 	switch {
 	case one:
 		left, _ := o.room.change(envelope.Left, e.from, e.user, e.content) // was encoded before

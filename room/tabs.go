@@ -29,6 +29,12 @@ func (u *tabs) open(t tab) {
 	u.here = append(u.here, t)
 }
 
+// renew notes the session that one has now: it may be the one of another that was away.
+func (u *tabs) renew(t tab) {
+	u.here = slices.DeleteFunc(u.here, func(old tab) bool { return old.id == t.id })
+	u.open(t)
+}
+
 // shut notes one that has gone, for a time or for good, and returns which is expected
 // back the longest: one without a time if none is. Who is here on another connection is
 // not expected.

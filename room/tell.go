@@ -38,6 +38,7 @@ type count struct {
 type batch struct {
 	touched map[*entry]struct{}
 	gone    map[string]*entry // those of them that are off the list, by key
+	held    bool              // several changes are being made that are told together
 }
 
 // key is what an entry is told apart by.
@@ -104,8 +105,11 @@ func (o *roster) note(e *entry, n int) bool {
 	case o.counting:
 		return false
 	case o.due.IsZero() && (!over || o.room.manager.closed.Load()):
-		o.told = o.changes
-		return true
+		if !o.batch.held {
+			o.told = o.changes
+			return true
+		}
+		o.due = now
 	case o.due.IsZero():
 		o.due = now.Add(period)
 	}

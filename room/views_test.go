@@ -39,7 +39,6 @@ type digest struct {
 type viewer struct {
 	id, user string
 	session  room.Session
-	replaced bool // by another connection of its session
 
 	mu    sync.Mutex
 	list  map[string]string // nil: it only counts
@@ -51,6 +50,8 @@ type viewer struct {
 func (v *viewer) ID() string            { return v.id }
 func (v *viewer) User() string          { return v.user }
 func (v *viewer) Session() room.Session { return v.session }
+
+func (v *viewer) Published(_, _, _ string) error { return nil }
 
 func (v *viewer) complain(format string, args ...any) {
 	v.wrong = append(v.wrong, fmt.Sprintf(v.id+": "+format, args...))
@@ -169,7 +170,7 @@ func TestEveryViewIsTheRoom(t *testing.T) {
 			w := &world{t: t, options: options, rooms: room.NewManager(&room.Options{Presence: &options}), states: map[string]string{}}
 			w.r = w.rooms.Get("r")
 			for _, step := range steps {
-				if w.step(step%12, step/12); t.Failed() {
+				if w.step(step%13, step/13); t.Failed() {
 					t.Fatalf("%+v, steps %v", options, steps)
 				}
 			}
@@ -220,7 +221,32 @@ func (w *world) step(what, n int) {
 	case 11:
 		w.settle()
 		w.compare()
+	case 12:
+		w.renew(n)
 	}
+}
+
+// renew lets a member continue a session: a new one, or that of somebody who was
+// dropped or is here.
+func (w *world) renew(n int) {
+	if len(w.in) == 0 {
+		return
+	}
+	v := w.in[n%len(w.in)]
+	session := room.SessionOf(fmt.Sprint("new ", n))
+	if others := slices.Concat(w.dropped, w.in); n%4 > 0 {
+		old := others[n/4%len(others)]
+		if old.user != v.user || old.session == (room.Session{}) {
+			return
+		}
+		session = old.session
+	}
+	if session == v.session {
+		return
+	}
+	v.session = session
+	w.in = append(slices.Delete(w.in, n%len(w.in), n%len(w.in)+1), v) // it is the newest
+	w.r.Renew(v)
 }
 
 // settle waits until everything is told that has happened, the ends of grace too.
@@ -236,18 +262,13 @@ func (w *world) join(v *viewer, n int) {
 	if v.id == "" {
 		w.next++
 		v.id = fmt.Sprint("m", w.next)
-	}
-	if v.session == (room.Session{}) && n%3 > 0 {
-		v.session = room.SessionOf(v.id)
+		if v.session == (room.Session{}) && n%3 > 0 {
+			v.session = room.SessionOf(v.id)
+		}
 	}
 	state := fmt.Sprint(n % 4)
 	if err := w.r.Join(w.t.Context(), v, message.Raw{Data: []byte(state)}, room.Ack("1")); err != nil {
 		w.t.Error(err)
-	}
-	for _, old := range w.in { // a client is listed once, as its newest connection
-		if w.options.Grace > 0 && v.session != (room.Session{}) && old.session == v.session && old.user == v.user {
-			old.replaced = true
-		}
 	}
 	w.in = append(w.in, v)
 	w.states[v.id] = state
@@ -341,6 +362,15 @@ func (v *viewer) sees(t *testing.T) (map[string]string, int) {
 	return maps.Clone(v.list), v.count
 }
 
+// replaced reports whether a member is not listed: a client is listed once, as its
+// newest connection.
+func (w *world) replaced(i int) bool {
+	v := w.in[i]
+	return w.options.Grace > 0 && v.session != (room.Session{}) && slices.ContainsFunc(w.in[i+1:], func(newer *viewer) bool {
+		return newer.session == v.session && newer.user == v.user
+	})
+}
+
 // end lets all grace end: then the list has just those who are in.
 func (w *world) end() {
 	for _, v := range w.crowd {
@@ -350,12 +380,12 @@ func (w *world) end() {
 	w.settle()
 	got := w.compare()
 	want := map[string]bool{}
-	for _, v := range w.in {
+	for i, v := range w.in {
 		if w.options.ByUser && v.user != "" {
 			want[v.user] = true
 			continue
 		}
-		if v.replaced {
+		if w.replaced(i) {
 			continue
 		}
 		want[v.id] = true
