@@ -43,8 +43,12 @@ func (p *Peer) join(in *inbound) error {
 		opts = append(opts, room.Ack(id))
 	}
 	m := p.in(in.parts.Room)
-	if in.parts.Since != nil && (m == nil || !m.asked) {
+	switch { // the first join of the client itself is that of one who comes
+	case m != nil && m.asked:
+	case in.parts.Since != nil:
 		opts = append(opts, room.Since(string(in.parts.Since)))
+	default:
+		opts = append(opts, room.Anew())
 	}
 	if m != nil {
 		return p.rejoin(m, opts)
@@ -67,7 +71,7 @@ func (p *Peer) join(in *inbound) error {
 }
 
 // rejoin answers a join of a room that the peer is in. It changes nothing, but that a
-// client which the application had put there may say once what it has heard.
+// client which the application had put there gets once what one gets that comes.
 func (p *Peer) rejoin(m *membership, opts []room.JoinOption) error {
 	if err := m.room.Join(p.ctx, p, nil, opts...); err != nil {
 		return err
@@ -107,7 +111,8 @@ func (p *Peer) fullUp() error {
 // *message.Error: Denied if no pattern matches the name or the peer is in too
 // many rooms, Conflict if it is joining that room already; or what room.Room.Join
 // or the opening of a stateful room fail with. The client is not told: a room
-// that it has not asked for it has to know of by itself, or from a message.
+// that it has not asked for it has to know of by itself, or from a message. What the
+// room keeps for who comes it gets if it joins by itself, whatever it got before.
 func (p *Peer) Join(ctx context.Context, name string, state any) error {
 	if p == nil {
 		return errGone()

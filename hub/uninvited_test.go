@@ -75,6 +75,58 @@ func TestJoinOfWhoWasPutIn(t *testing.T) {
 	})
 }
 
+// TestSnapshotOfWhoWasPutIn: a client that the application has put into a room gets
+// with its own first join, and only then, what one gets that comes.
+func TestSnapshotOfWhoWasPutIn(t *testing.T) {
+	for name, tt := range map[string]struct {
+		delivery room.Delivery
+		want     string
+	}{
+		"latest":      {room.Latest{}, "[meanwhile member 2 3 meanwhile member live]"},
+		"recoverable": {room.Recoverable{Replay: 2}, "[meanwhile member 3 meanwhile member live]"},
+		"no replay":   {room.Recoverable{}, "[meanwhile member member live]"},
+		"ephemeral":   {room.Ephemeral{}, "[meanwhile member member live]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, &hub.Options{Connect: func(ctx context.Context, p *hub.Peer) { _ = p.Join(ctx, "r/1", nil) }})
+				h.Rooms("r/{id}", &hub.Rule{Delivery: tt.delivery})
+				post := func(key, body string) {
+					t.Helper()
+					if err := h.Room("r/1").Broadcast(t.Context(), note.New(body).Keyed(key)); err != nil {
+						t.Fatal(err)
+					}
+					synctest.Wait()
+				}
+				first := pipeSocket(t, h, "") // starts the engine
+				synctest.Wait()
+				post("a", "1")
+				post("b", "2")
+				post("a", "3")
+				c := pipeSocket(t, h, "")
+				synctest.Wait()
+				c.received().take()
+				post("c", "meanwhile")
+				for range 2 {
+					c.send([]byte(`{"type":"join","room":"r/1","id":"j"}`), false)
+				}
+				synctest.Wait()
+				post("d", "live")
+				var got []string
+				for _, f := range c.received().take() {
+					got = append(got, inShort(t, f.data))
+				}
+				if fmt.Sprint(got) != tt.want {
+					t.Errorf("got %v, want %s", got, tt.want)
+				}
+				first.cut()
+				c.cut()
+				shutDown(t, h)
+			})
+		})
+	}
+}
+
 // inShort is a note, or the answer to a join.
 func inShort(t *testing.T, data string) string {
 	t.Helper()

@@ -178,6 +178,21 @@ func (r *Room) lag(m Drainer, one *board, slot int32) {
 	r.manager.boards.late.add(s)
 }
 
+// lacks notes that a member which is behind is to get all that is kept, and reports
+// whether it is. The room's turn is held.
+func (r *Room) lacks(id string, one *board) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	s := r.stale[id]
+	if s == nil {
+		return false
+	}
+	for slot, ok := one.kept.front(); ok; slot, ok = one.kept.after(slot) {
+		s.want(one, slot, r.manager.boards.opts.most())
+	}
+	return true
+}
+
 // serve gives a member its share of what it has not got, and reports whether it is
 // no longer behind, or no longer here.
 func (r *Room) serve(s *stale) (done bool) {

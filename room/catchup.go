@@ -17,6 +17,12 @@ type lag struct {
 	left chan struct{} // closed when it is no member any more, or has said where it is
 }
 
+// before reports whether the member, if it is behind, is so in front of at. follow.order
+// is held.
+func (l *lag) before(at engine.Position) bool {
+	return l != nil && l.at.Epoch == at.Epoch && l.at.Offset < at.Offset
+}
+
 // catch gives a member what it missed after at, as far as it can take it, and
 // reports whether that was all. Its own messages come as answers, unless it is new
 // here and has seen none of it. follow.order is held.

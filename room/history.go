@@ -257,7 +257,7 @@ func (r *Room) resume(ctx context.Context, f *feed.Feed, j *join, attach feed.At
 		})
 	}
 	now := func(_ []engine.Entry, at engine.Position, _ feed.Reason) {
-		j.where = &where{at: at}
+		j.where, j.anew = &where{at: at}, false
 		attach(nil, at, "")
 	}
 	if n := r.manager.delivery.Replay; n > 0 {
@@ -292,7 +292,7 @@ func (r *Room) attach(f *feed.Feed, a *arrival, j *join, missed []engine.Entry, 
 		live := r.manager.enter(r.name)
 		live.follow.order.Lock()
 		done, err := live.attachHere(f, a, j, at)
-		if done && (err == nil || errors.Is(err, errThere) && j.since != nil) {
+		if done && (err == nil || errors.Is(err, errThere) && j.anew) {
 			live.catch(a.Member, missed, j.where.at, j.where.resumed)
 		}
 		live.follow.order.Unlock()
@@ -321,9 +321,10 @@ func (r *Room) attachHere(f *feed.Feed, a *arrival, j *join, at engine.Position)
 	}
 	there := r.find(a.ID()) >= 0
 	l := r.follow.lagging[a.ID()]
+	j.anew = j.since != nil || j.anew && !l.before(j.where.at) // or else it gets that, and more, anyway
 	switch {
-	case there && j.since != nil:
-		r.follow.stopLag(a.ID()) // it goes on from where it says
+	case there && j.anew:
+		r.follow.stopLag(a.ID()) // it goes on from where it says, or from what is replayed
 	case there:
 		j.where = &where{at: r.follow.at} // as if it had joined now: nothing changes
 		if l != nil {

@@ -522,3 +522,57 @@ func TestRenewInACrowd(t *testing.T) {
 		t.Errorf("20 of 20 members: %v, of 10,000: %v", few, many)
 	}
 }
+
+// TestReplayAnew: a member that is there already gets the replay if it says so, and
+// what comes after it once. One that is further behind gets all that it has not got.
+func TestReplayAnew(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		replay, most int // of what the member can take
+		want         string
+	}{
+		{"replay", 2, 0, "1 2 3 4 | 3 4 live"},
+		{"nothing to replay", 0, 0, "1 2 3 4 | live"},
+		{"behind the replay", 3, 3, "1 2 3 | 2 3 4 live"},
+		{"behind in front of the replay", 2, 1, "1 | 2 3 4 live"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, _ := recoverable(t, room.Recoverable{Replay: tt.replay})
+				r := m.Get("room")
+				one := &reader{id: "one", secret: "s", most: tt.most}
+				join(t, r, one, nil)
+				publish := func(all ...string) {
+					for _, body := range all {
+						if _, err := r.Publish(t.Context(), message.New("say", body)); err != nil {
+							t.Fatal(err)
+						}
+					}
+					synctest.Wait()
+				}
+				publish("1", "2", "3", "4")
+				one.mu.Lock()
+				one.most = 0
+				one.mu.Unlock()
+				join(t, r, one, nil, room.Ack("join"), room.Anew())
+				publish("live")
+				one.mu.Lock()
+				at := slices.IndexFunc(one.queue, func(e message.Envelope) bool { return e.ID == "join" })
+				rest := slices.Clone(one.queue[at:])
+				one.queue = one.queue[:at]
+				one.mu.Unlock()
+				one.take()
+				synctest.Wait()
+				one.seen = append(one.seen, "|")
+				one.mu.Lock()
+				one.queue = append(rest, one.queue...)
+				one.mu.Unlock()
+				one.take()
+				if got := strings.Join(one.seen, " "); got != tt.want {
+					t.Errorf("got %s, want %s", got, tt.want)
+				}
+				r.Leave(one)
+			})
+		})
+	}
+}

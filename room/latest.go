@@ -251,11 +251,11 @@ func (r *Room) joinBoard(a *arrival, j *join) error {
 	turn.Lock()
 	defer turn.Unlock()
 	there := r.Has(a.ID())
-	if err := r.join(a, j); err != nil || there {
+	if err := r.join(a, j); err != nil || there && !j.anew {
 		return err
 	}
 	one, live := b.find(r.name), r.live()
-	if one == nil || live == nil {
+	if one == nil || live == nil || there && live.lacks(a.ID(), one) {
 		return nil
 	}
 	for slot, ok := one.kept.front(); ok; slot, ok = one.kept.after(slot) {

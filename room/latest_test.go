@@ -126,3 +126,35 @@ func TestForgottenKeysCount(t *testing.T) {
 	}
 	runtime.KeepAlive(m)
 }
+
+// TestLatestAnew: a member that is there already gets what is kept again if it says
+// so, after the answer; also one that is behind, and each of it once.
+func TestLatestAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := room.NewManager(&room.Options{Delivery: room.Latest{}}).Get("r")
+		post(t, r, "a", 1)
+		m := &member{id: "m"}
+		join(t, r, m, nil)
+		post(t, r, "b", 1)
+		m.take()
+		join(t, r, m, nil, room.Ack("1"))
+		want(t, m, `ack {"members":1}`)
+		join(t, r, m, nil, room.Ack("1"), room.Anew())
+		want(t, m, `ack {"members":1}`, "value 1", "value 1")
+		r.Leave(m)
+
+		w := &watcher{id: "w", most: 3}
+		w.come(t, r)
+		for _, key := range []string{"c", "d", "e"} { // which have to wait
+			post(t, r, key, 1)
+		}
+		join(t, r, w, nil, room.Ack("1"), room.Anew())
+		w.take(t, 3)
+		w.last = map[string]int{} // it is told again what it knows
+		w.all(t)
+		if got := strings.Join(w.seen, ","); got != "ack,a 1,b 1,ack,c 1,d 1,e 1,a 1,b 1" {
+			t.Errorf("it got %s", got)
+		}
+		r.Leave(w)
+	})
+}

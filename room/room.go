@@ -80,6 +80,7 @@ type JoinOption func(*join)
 type join struct {
 	ack   string
 	since *string // nil: it did not say
+	anew  bool
 	greet *message.Frame
 	where *where // in a recoverable room, once that is known
 }
@@ -95,13 +96,18 @@ func Ack(id string) JoinOption { return func(j *join) { j.ack = id } }
 // then, it gets again. Other rooms ignore it.
 func Since(cursor string) JoinOption { return func(j *join) { j.since = &cursor } }
 
+// Anew makes Join give a member that is there already what it gives to one that comes:
+// what a Latest room keeps, or the Replay of a recoverable one. What it has got of that,
+// it gets again. Where there is nothing to replay, or with Since, this does nothing.
+func Anew() JoinOption { return func(j *join) { j.anew = true } }
+
 // Greet makes Join queue f for the member before anything else from the room. A
 // member that is there already is not greeted.
 func Greet(f *message.Frame) JoinOption { return func(j *join) { j.greet = f } }
 
 // Join adds m with the state that fellow members may see, which is encoded as
 // JSON; nil is fine, and a message.Raw is JSON already. Joining twice changes
-// nothing, not the state either: see Update, and Since. The error says that, in a room with
+// nothing, not the state either: see Update, Since and Anew. The error says that, in a room with
 // presence, the state cannot be encoded or is too large, more than 4 KiB (a
 // *message.Error with the code Invalid), that ctx has ended, or that m is a
 // Resident that refuses; in a recoverable room also, as a *message.Error, that
