@@ -13,8 +13,9 @@ type membership struct {
 
 	// Peer.mu guards these.
 	entered bool
-	leaving bool // by its own will
-	asked   bool // the client joined, and not the application for it
+	leaving bool          // by its own will
+	asked   bool          // the client joined, and not the application for it
+	over    chan struct{} // closed when it is not being joined any more; nil: nobody waits
 }
 
 // memberships are the rooms of one peer. Most peers are in few, and an empty map
@@ -46,7 +47,7 @@ func (s *memberships) find(name []byte) int {
 func (s *memberships) count() int {
 	n := len(s.list)
 	for _, m := range s.entering {
-		if !m.entered {
+		if !m.entered && s.get([]byte(m.room.Name())) == nil {
 			n++
 		}
 	}

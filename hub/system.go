@@ -42,7 +42,10 @@ func (p *Peer) join(in *inbound) error {
 	if id := string(in.parts.ID); id != "" {
 		opts = append(opts, room.Ack(id))
 	}
-	m := p.in(in.parts.Room)
+	m, err := p.arrived(p.ctx, string(in.parts.Room))
+	if err != nil {
+		return ignoreClosed(err)
+	}
 	switch { // the first join of the client itself is that of one who comes
 	case m != nil && m.asked:
 	case in.parts.Since != nil:
@@ -53,11 +56,9 @@ func (p *Peer) join(in *inbound) error {
 	if m != nil {
 		return p.rejoin(m, opts)
 	}
-	m, err := p.membership(string(in.parts.Room))
-	if err != nil {
+	if m, err = p.membership(string(in.parts.Room)); err != nil {
 		return err
 	}
-	m.asked = true
 	return p.guard(envelope.Join, func() error {
 		var state any
 		if rule := m.match.Value().rule; rule.Join != nil {
@@ -66,20 +67,69 @@ func (p *Peer) join(in *inbound) error {
 				return err
 			}
 		}
-		return p.enter(p.ctx, m, state, opts...)
+		if err = p.enter(p.ctx, m, state, opts...); err == nil {
+			p.asked(m.room.Name())
+		}
+		return err
 	})
 }
 
 // rejoin answers a join of a room that the peer is in. It changes nothing, but that a
 // client which the application had put there gets once what one gets that comes.
 func (p *Peer) rejoin(m *membership, opts []room.JoinOption) error {
-	if err := m.room.Join(p.ctx, p, nil, opts...); err != nil {
-		return err
+	err := m.room.Join(p.ctx, p, nil, opts...)
+	if err == nil {
+		p.asked(m.room.Name())
 	}
+	return err
+}
+
+// asked notes that the client has joined a room by itself.
+func (p *Peer) asked(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m.asked = true
-	return nil
+	if m := p.rooms.get([]byte(name)); m != nil {
+		m.asked = true
+	}
+}
+
+// arrived returns the membership of a room, or nil. It waits for a join that is under
+// way.
+func (p *Peer) arrived(ctx context.Context, name string) (*membership, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		m, other := p.rooms.get([]byte(name)), p.rooms.about(name)
+		if m != nil || other == nil {
+			return m, nil
+		}
+		if err := p.await(ctx, other); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// await waits until a membership is not being joined any more, or until ctx or the
+// peer ends. Meanwhile somebody else reads p's messages, or nobody would see it go.
+// p.mu is held, but not while it waits.
+func (p *Peer) await(ctx context.Context, other *membership) error {
+	if other.over == nil {
+		other.over = make(chan struct{})
+	}
+	over := other.over
+	p.relieve()
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+	case <-p.ctx.Done():
+	}
+	if p.ctx.Err() != nil {
+		return transport.ErrClosed
+	}
+	return ctx.Err()
 }
 
 // membership returns that of a room which the peer is not in yet.
@@ -89,7 +139,7 @@ func (p *Peer) membership(name string) (*membership, error) {
 		return nil, message.Errorf(message.Denied, "there is no room of this name")
 	}
 	p.mu.Lock()
-	err := p.fullUp()
+	err := p.fullUp(name)
 	p.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -99,29 +149,29 @@ func (p *Peer) membership(name string) (*membership, error) {
 }
 
 // fullUp refuses one more room than the peer may be in. p.mu is held.
-func (p *Peer) fullUp() error {
-	if p.rooms.count() < p.hub.opts.MaxRooms {
+func (p *Peer) fullUp(name string) error {
+	if p.rooms.count() < p.hub.opts.MaxRooms || p.rooms.get([]byte(name)) != nil || p.rooms.about(name) != nil {
 		return nil
 	}
 	return message.Errorf(message.Denied, "a connection may be in %d rooms, leave one first", p.hub.opts.MaxRooms)
 }
 
 // Join puts the peer into a room, whatever the room's rule says, with the state
-// that fellow members see. Joining twice changes nothing. The error is a
-// *message.Error: Denied if no pattern matches the name or the peer is in too
-// many rooms, Conflict if it is joining that room already; or what room.Room.Join
-// or the opening of a stateful room fail with. The client is not told: a room
+// that fellow members see. Joining twice changes nothing; a second call waits for the
+// first. The error is a *message.Error, Denied, if no pattern matches the name or the
+// peer is in too many rooms; that of ctx; or what room.Room.Join or the opening of a
+// stateful room fail with. The client is not told: a room
 // that it has not asked for it has to know of by itself, or from a message. What the
 // room keeps for who comes it gets if it joins by itself, whatever it got before.
 func (p *Peer) Join(ctx context.Context, name string, state any) error {
 	if p == nil {
 		return errGone()
 	}
-	if p.in([]byte(name)) != nil {
-		return nil
+	m, err := p.arrived(ctx, name)
+	if err != nil || m != nil {
+		return ignoreClosed(err)
 	}
-	m, err := p.membership(name)
-	if err != nil {
+	if m, err = p.membership(name); err != nil {
 		return err
 	}
 	return p.enter(ctx, m, state)
@@ -138,23 +188,24 @@ func (p *Peer) Leave(name string) {
 }
 
 // enter opens the room's state, and joins.
-func (p *Peer) enter(ctx context.Context, m *membership, state any, opts ...room.JoinOption) (err error) {
-	states, joined := m.match.Value().states, false
-	if states != nil {
-		if m.cell, err = states.enter(ctx, m.room); err != nil {
-			return err
-		}
+func (p *Peer) enter(ctx context.Context, m *membership, state any, opts ...room.JoinOption) error {
+	if err := p.prepare(ctx, m); err != nil {
+		return ignoreClosed(err)
 	}
-	name := m.room.Name()
+	states, joined := m.match.Value().states, false
 	defer func() {
+		p.prepared(m)
 		if !joined { // the state may even have panicked while it was encoded
 			p.closeState(states, m.cell)
 		}
 	}()
-	if err := p.prepare(name, m); err != nil {
-		return err
+	if states != nil {
+		cell, err := states.enter(ctx, m.room)
+		if err != nil {
+			return err
+		}
+		m.cell = cell
 	}
-	defer p.prepared(name)
 	if err := m.room.Join(ctx, p, state, opts...); err != nil {
 		return ignoreClosed(err) // then nobody is left to be told
 	}
@@ -164,24 +215,32 @@ func (p *Peer) enter(ctx context.Context, m *membership, state any, opts ...room
 	return nil
 }
 
-// prepare says what Entered is about to note, and takes the place for it.
-func (p *Peer) prepare(name string, m *membership) error {
+// prepare says what Entered is about to note, and takes the place for it, when no other
+// join of the room is under way any more.
+func (p *Peer) prepare(ctx context.Context, m *membership) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.rooms.about(name) != nil {
-		return message.Errorf(message.Conflict, "the peer is joining this room already")
+	name := m.room.Name()
+	for other := p.rooms.about(name); other != nil; other = p.rooms.about(name) {
+		if err := p.await(ctx, other); err != nil {
+			return err
+		}
 	}
-	if err := p.fullUp(); err != nil { // by now
+	if err := p.fullUp(name); err != nil { // by now
 		return err
 	}
 	p.rooms.entering = append(p.rooms.entering, m)
 	return nil
 }
 
-func (p *Peer) prepared(name string) {
+func (p *Peer) prepared(m *membership) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.rooms.entering = slices.DeleteFunc(p.rooms.entering, func(m *membership) bool { return m.room.Name() == name })
+	p.rooms.entering = slices.DeleteFunc(p.rooms.entering, func(other *membership) bool { return other == m })
+	if m.over != nil {
+		close(m.over)
+		m.over = nil
+	}
 }
 
 // Entered implements room.Resident: whoever sees the answer to a join finds the
