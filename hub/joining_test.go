@@ -138,6 +138,28 @@ func TestJoinAfterAPutInThatFails(t *testing.T) {
 	})
 }
 
+// TestTakenOutWhileItJoins: then the client joins as any other, too.
+func TestTakenOutWhileItJoins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, c, p, ruled := puttingIn(t)
+		if err := h.Room("log/1").Broadcast(t.Context(), note.New("kept")); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Join(t.Context(), "log/1", nil); err != nil {
+			t.Fatal(err)
+		}
+		c.send([]byte(`{"type":"join","room":"log/1","id":"1"}`), false)
+		<-time.After(500 * time.Millisecond)
+		p.Leave("log/1")
+		<-time.After(time.Minute)
+		if got := c.answers(t); got != "[kept left member kept]" || *ruled != 1 || !h.Room("log/1").Has(p.ID()) {
+			t.Errorf("got %s, and the rule was asked %d times", got, *ruled)
+		}
+		c.cut()
+		shutDown(t, h)
+	})
+}
+
 // TestPutInTwice: the second call waits for the first, for as long as it may.
 func TestPutInTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -38,25 +38,40 @@ func (p *Peer) join(in *inbound) error {
 	if in.parts.Room == nil {
 		return &message.Error{Code: message.Invalid, Message: "a join names a room", Field: "room"}
 	}
-	var opts []room.JoinOption
+	for {
+		m, err := p.arrived(p.ctx, string(in.parts.Room))
+		if err != nil {
+			return ignoreClosed(err)
+		}
+		if m == nil {
+			return p.come(in)
+		}
+		if err = p.rejoin(m, joinOptions(in, m)); !errors.Is(err, errOutside) {
+			return err
+		}
+	}
+}
+
+// joinOptions says what a join gets: the first one of the client itself is that of one
+// who comes.
+func joinOptions(in *inbound, m *membership) (opts []room.JoinOption) {
 	if id := string(in.parts.ID); id != "" {
 		opts = append(opts, room.Ack(id))
 	}
-	m, err := p.arrived(p.ctx, string(in.parts.Room))
-	if err != nil {
-		return ignoreClosed(err)
-	}
-	switch { // the first join of the client itself is that of one who comes
+	switch {
 	case m != nil && m.asked:
 	case in.parts.Since != nil:
 		opts = append(opts, room.Since(string(in.parts.Since)))
 	default:
 		opts = append(opts, room.Anew())
 	}
-	if m != nil {
-		return p.rejoin(m, opts)
-	}
-	if m, err = p.membership(string(in.parts.Room)); err != nil {
+	return opts
+}
+
+// come is the join of a room that the peer is not in.
+func (p *Peer) come(in *inbound) error {
+	m, err := p.membership(string(in.parts.Room))
+	if err != nil {
 		return err
 	}
 	return p.guard(envelope.Join, func() error {
@@ -67,7 +82,7 @@ func (p *Peer) join(in *inbound) error {
 				return err
 			}
 		}
-		if err = p.enter(p.ctx, m, state, opts...); err == nil {
+		if err = p.enter(p.ctx, m, state, joinOptions(in, nil)...); err == nil {
 			p.asked(m.room.Name())
 		}
 		return err
@@ -75,7 +90,8 @@ func (p *Peer) join(in *inbound) error {
 }
 
 // rejoin answers a join of a room that the peer is in. It changes nothing, but that a
-// client which the application had put there gets once what one gets that comes.
+// client which the application had put there gets once what one gets that comes. The
+// error is errOutside if the peer was taken out meanwhile.
 func (p *Peer) rejoin(m *membership, opts []room.JoinOption) error {
 	err := m.room.Join(p.ctx, p, nil, opts...)
 	if err == nil {
@@ -243,6 +259,8 @@ func (p *Peer) prepared(m *membership) {
 	}
 }
 
+var errOutside = errors.New("hub: a peer is put into a room by Peer.Join")
+
 // Entered implements room.Resident: whoever sees the answer to a join finds the
 // membership.
 func (p *Peer) Entered(r *room.Room) error {
@@ -259,7 +277,7 @@ func (p *Peer) Entered(r *room.Room) error {
 	case p.gone:
 		return transport.ErrClosed
 	case m == nil:
-		return errors.New("hub: a peer is put into a room by Peer.Join")
+		return errOutside
 	}
 	m.entered = true
 	p.rooms.add(m)
