@@ -110,7 +110,9 @@ func TestSameIDElsewhere(t *testing.T) {
 		e.ID = "m"
 		clients[0].Send("log/1", e)
 		synctest.Wait()
-		clients[1].ExpectType("say")
+		if ack := clients[1].ExpectType("ack"); ack.ID != "m" || ack.Cursor == "" { // not what it said itself
+			t.Errorf("told of %+v", ack)
+		}
 		clients[1].Send("log/1", e)
 		other := say.New(text{"another"})
 		other.ID = "m"

@@ -3,7 +3,6 @@ package room
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/hubbub-go/hubbub/engine"
@@ -46,14 +45,13 @@ func (r *Room) catch(m Member, missed []engine.Entry, at engine.Position, again 
 func (r *Room) repeat(m Member, at engine.Position, rec *record, again bool) error {
 	cursor := at.String()
 	frame := message.Kept(rec.payload, rec.binary, r.name, cursor)
-	session := sessionOf(m)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.find(m.ID()) < 0 {
 		return nil
 	}
-	own := again && rec.sender == session && (rec.from == "" || rec.from == m.ID() || r.follow.sessions[session] == m.ID())
-	if !(own && rec.skip) && !slices.Contains(rec.except, session) {
+	own := again && rec.own(m)
+	if !(own && rec.skip) && !rec.excepts(m) {
 		if err := m.Deliver(frame); err != nil {
 			return err
 		}

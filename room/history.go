@@ -126,18 +126,18 @@ func (r *Room) passTo(frame *message.Frame, rec *record, cursor string) (behind 
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	f := r.follow
-	sender := r.sender(rec)
 	special := len(f.lagging) > 0 || len(rec.except) > 0
 	for i := range r.members {
 		m := r.members[i].Member
 		if special && (f.lagging[m.ID()] != nil || rec.excepts(m)) {
 			continue
 		}
+		own := rec.own(m)
 		var err error
-		if i != sender || !rec.skip {
+		if !own || !rec.skip {
 			err = m.Deliver(frame)
 		}
-		if i == sender && err == nil {
+		if own && err == nil {
 			err = rec.tell(m, r.name, cursor)
 		}
 		if err != nil && errors.Is(err, message.ErrBehind) {
@@ -145,23 +145,6 @@ func (r *Room) passTo(frame *message.Frame, rec *record, cursor string) (behind 
 		}
 	}
 	return behind
-}
-
-// sender returns where the member is that sent a message, or, if that has gone, the
-// newest of its session; -1: neither is here. r.mu is held.
-func (r *Room) sender(rec *record) int {
-	if rec.sender == (Session{}) {
-		return -1
-	}
-	if rec.from != "" {
-		if i := r.find(rec.from); i >= 0 {
-			return i
-		}
-	}
-	if id, ok := r.follow.sessions[rec.sender]; ok {
-		return r.find(id)
-	}
-	return -1
 }
 
 // Renew notes that a member's Session has changed since it joined.
@@ -180,6 +163,12 @@ func (r *Room) Renew(m Publisher) {
 	if i >= 0 && live.roster != nil {
 		live.roster.renew(&live.members[i])
 	}
+}
+
+// own reports whether a member is the sender: any that has its session, as one client
+// may have two connections for a while and never knows which of them was heard.
+func (r *record) own(m Member) bool {
+	return r.sender != (Session{}) && (r.from != "" && r.from == m.ID() || r.sender == sessionOf(m))
 }
 
 func (r *record) excepts(m Member) bool {

@@ -456,6 +456,55 @@ func TestReplayOfOwnMessages(t *testing.T) {
 	}
 }
 
+// TestTwoConnectionsOfASession: what a client sends reaches all that it is connected by
+// as an answer, and as a message only where the sender is not left out; also where the
+// connection that it came on has left, or another is behind.
+func TestTwoConnectionsOfASession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := recoverable(t, room.Recoverable{})
+		r := m.Get("room")
+		old, fresh := &reader{id: "a1", secret: "ana"}, &reader{id: "a2", secret: "ana"}
+		slow, other := &reader{id: "a3", secret: "ana", most: 1}, &reader{id: "b", secret: "ben"}
+		for _, one := range []*reader{old, fresh, other} {
+			join(t, r, one, nil)
+		}
+		publish := func(body string, opts ...room.BroadcastOption) {
+			t.Helper()
+			e := message.New("say", body)
+			e.From = old.id
+			if _, err := r.Publish(t.Context(), e, append(opts, room.Once(old.Session(), "id "+body, 0, 0))...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		publish("1", room.Except(old.id))
+		publish("2")
+		join(t, r, slow, nil)
+		r.Leave(old)
+		publish("3", room.Except(old.id))
+		publish("4", room.Except(old.id))
+		for range 5 {
+			slow.take()
+			synctest.Wait()
+		}
+		for _, tt := range []struct {
+			*reader
+			want []string
+		}{
+			{old, []string{"id 1", "2", "id 2"}},
+			{fresh, []string{"id 1", "2", "id 2", "id 3", "id 4"}},
+			{slow, []string{"id 3", "id 4"}},
+			{other, []string{"1", "2", "3", "4"}},
+		} {
+			if tt.take(); !slices.Equal(tt.seen, tt.want) {
+				t.Errorf("%s got %q, want %q", tt.id, tt.seen, tt.want)
+			}
+		}
+		for _, one := range []*reader{fresh, slow, other} {
+			r.Leave(one)
+		}
+	})
+}
+
 // TestGapWhileConnected: what the engine lost is told to who is there.
 func TestGapWhileConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

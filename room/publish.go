@@ -19,8 +19,9 @@ type Receipt struct {
 }
 
 // Once makes a recoverable room store a message once, however often it is sent
-// with the same session and id while Recoverable.Dedupe lasts. The member of that
-// session is told that it is stored (Publisher) when the message's turn comes.
+// with the same session and id while Recoverable.Dedupe lasts. The members of that
+// session are told that it is stored (Publisher) when the message's turn comes, and
+// if the sender is left out, none of them gets it as a message.
 // n tells apart what is published because of one id, counted from 0; only the
 // first is told. sum says whether it is the same message: another one with the
 // same session, id and n is a message.Conflict; 0 is not compared. Other rooms
@@ -99,7 +100,7 @@ func (r *Room) record(f *message.Frame, from string, opts []BroadcastOption) (en
 	}
 	for _, id := range left(opts) {
 		switch s := r.sessionOf(id); {
-		case s == rec.sender && s != (Session{}):
+		case rec.sender != (Session{}) && (s == rec.sender || id == from): // who has left has no session here
 			rec.skip = true
 		case !slices.Contains(rec.except, s):
 			rec.except = append(rec.except, s)

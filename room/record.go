@@ -23,7 +23,7 @@ func SessionOf(secret string) Session {
 type record struct {
 	sender  Session   // zero: nobody is told
 	id      string    // the sender's; empty: it did not ask
-	from    string    // the sender's member ID; empty: unknown
+	from    string    // the sender's member ID, whose session may change; empty: unknown
 	sum     uint64    // of what the sender sent; 0: unknown
 	skip    bool      // the sender does not get it as a message
 	except  []Session // do not get it either
