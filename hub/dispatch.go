@@ -63,13 +63,16 @@ func (p *Peer) dispatch(in *inbound) {
 	f := p.hub.find(s, in.parts.Type)
 	switch {
 	case f == nil:
-		p.settled(r, message.Raw{}, false)
 		p.unknown(in)
 		return
 	case f.typ != "":
 		r.Type = f.typ // the same text, but no copy
 	default:
 		r.Type = string(in.parts.Type)
+	}
+	if r.published != nil && r.ID != "" && (!p.space() || p.again(r, in, f.stream)) {
+		in.release()
+		return
 	}
 	switch {
 	case f.stream: // known from now on: the client may end it with its next message
@@ -105,15 +108,14 @@ func (p *Peer) address(r *Request, in *inbound) (s *Scope, ok bool) {
 		return nil, false
 	}
 	r.Room, r.match, r.cell, s = m.room, m.match, m.cell, m.match.Value()
-	if s.window <= 0 {
-		return s, true
+	if s.window > 0 {
+		r.published = &publication{}
+		if in.parts.Since != nil {
+			since := string(in.parts.Since)
+			r.published.since = &since
+		}
 	}
-	r.published = &publication{}
-	if in.parts.Since != nil {
-		since := string(in.parts.Since)
-		r.published.since = &since
-	}
-	return s, r.ID == "" || p.space() && !p.again(r, in)
+	return s, true
 }
 
 func errNotMember() error { return message.Errorf(message.NotMember, "join the room first") }

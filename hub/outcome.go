@@ -30,11 +30,22 @@ type outcomeKey struct {
 // outcome is what became of one message. What is not done has no result yet.
 type outcome struct {
 	sum    uint64        // of what was sent
+	stream bool          // it is answered by one
 	done   chan struct{} // closed when the rest is known, or the outcome forgotten
 	result message.Raw
 	cursor string
 	at     time.Time     // zero: not done
 	place  *list.Element // in order
+}
+
+// over reports whether the handler has returned.
+func (o *outcome) over() bool {
+	select {
+	case <-o.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // mostOutcomes is how many bytes the outcomes of a hub may take.
@@ -44,7 +55,7 @@ func (k *outcomeKey) cost(o *outcome) int { return 480 + len(k.room) + len(k.id)
 
 // begin returns what is known of a message that came before in the last window,
 // or notes it as begun and returns nil; then finish or abandon follows.
-func (o *outcomes) begin(k outcomeKey, sum uint64, window time.Duration) *outcome {
+func (o *outcomes) begin(k outcomeKey, sum uint64, stream bool, window time.Duration) *outcome {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if v := o.recall(k, window); v != nil {
@@ -53,7 +64,7 @@ func (o *outcomes) begin(k outcomeKey, sum uint64, window time.Duration) *outcom
 	if o.known == nil {
 		o.known = map[outcomeKey]*outcome{}
 	}
-	o.known[k] = &outcome{sum: sum, done: make(chan struct{})}
+	o.known[k] = &outcome{sum: sum, stream: stream, done: make(chan struct{})}
 	return nil
 }
 
@@ -118,11 +129,11 @@ func sumOf(typ string, content message.Raw) uint64 {
 
 // again answers a message to a recoverable room that came before, and reports
 // whether it did. It has an id.
-func (p *Peer) again(r *Request, in *inbound) bool {
+func (p *Peer) again(r *Request, in *inbound, stream bool) bool {
 	r.published.sum = sumOf(string(in.parts.Type), in.content)
 	key := outcomeKey{p.Session(), r.Room.Name(), r.ID}
 	for {
-		o := p.hub.history.outcomes.begin(key, r.published.sum, r.match.Value().window)
+		o := p.hub.history.outcomes.begin(key, r.published.sum, stream, r.match.Value().window)
 		switch {
 		case o == nil:
 			r.published.begun = &key
@@ -152,10 +163,14 @@ func (p *Peer) outside(in *inbound) bool {
 
 // repeat answers a message as it was answered before, and reports whether it did: it
 // may have come to nothing. If it is still being handled, on another connection of
-// the session, it waits for that.
+// the session, it waits for that; but not for a stream, which may go on for ever.
 func (p *Peer) repeat(k *outcomeKey, o *outcome, sum uint64, in *inbound) bool {
 	if o.sum != sum {
 		p.answer(in, message.Errorf(message.Conflict, "the id was used for another message"))
+		return true
+	}
+	if o.stream && !o.over() {
+		p.answer(in, errStreamOpen())
 		return true
 	}
 	p.readOn()

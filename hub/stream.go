@@ -85,7 +85,7 @@ func (p *Peer) openStream(r *Request) error {
 	case r.Room != nil && p.rooms.get([]byte(name)) == nil: // it was taken out meanwhile
 		return errNotMember()
 	case p.turn.streams[r.ID] != nil:
-		return message.Errorf(message.Conflict, "a stream with this id is open")
+		return errStreamOpen()
 	case len(p.turn.streams) >= maxStreams:
 		return message.Errorf(message.RateLimited, "%d streams are open", maxStreams)
 	case p.turn.streams == nil:
@@ -96,6 +96,8 @@ func (p *Peer) openStream(r *Request) error {
 	p.turn.streams[r.ID] = r.stream
 	return nil
 }
+
+func errStreamOpen() error { return message.Errorf(message.Conflict, "a stream with this id is open") }
 
 func (p *Peer) closeStream(r *Request) {
 	r.stream.cancel()

@@ -14,6 +14,7 @@ import (
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
 	"github.com/hubbub-go/hubbub/message"
+	"github.com/hubbub-go/hubbub/room"
 )
 
 const feed message.Call[int, string] = "feed"
@@ -163,6 +164,52 @@ func TestStreamsEndWithTheMembership(t *testing.T) {
 				}
 				c.Cut()
 				<-time.After(10 * time.Millisecond)
+			})
+		})
+	}
+}
+
+// TestStreamAskedTwice: a question with the id of a stream that is open is refused, and
+// holds up nothing, least of all the leave that ends the stream; also where the room
+// keeps history, and on another connection of the session.
+func TestStreamAskedTwice(t *testing.T) {
+	for _, name := range []string{"chat/1", "log/1"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var made atomic.Int64
+				ended := make(chan error, 1)
+				h := newHub(t, nil)
+				h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}})
+				h.Rooms("chat/{id}", nil)
+				hub.Stream(h, feed, endless(&made, ended))
+				secret := strings.Repeat("s", 26)
+				var clients []*hubtest.Client
+				for range 2 {
+					c := hubtest.Dial(t, h)
+					if _, err := c.Request("", message.New("auth", map[string]string{"session": secret})); err != nil {
+						t.Fatal(err)
+					}
+					c.Join(name, nil)
+					clients = append(clients, c)
+				}
+				e := feed.New(0)
+				e.ID = "7"
+				clients[0].Send(name, e)
+				clients[0].ExpectType(string(feed))
+				for _, c := range clients {
+					if c == clients[1] && name == "chat/1" {
+						continue // there, it is another stream
+					}
+					c.Send(name, e)
+					if refused := c.ExpectType("error"); refused.ID != "7" || !strings.Contains(string(refused.Content.Data), "conflict") {
+						t.Errorf("answered %+v", refused)
+					}
+				}
+				if _, err := clients[0].Request("", message.New("leave", map[string]string{"stream": "7"})); err != nil {
+					t.Error(err)
+				}
+				<-ended
+				shutDown(t, h)
 			})
 		})
 	}
