@@ -61,9 +61,9 @@ type answers struct {
 	mu      sync.Mutex
 	session room.Session // whose messages they are
 	waiting map[answerKey]*waiting
-	results int           // bytes of those of waiting
-	told    int           // how many of waiting are answered
-	freed   chan struct{} // closed when one has gone; nil: nobody waits for that
+	told    map[answerKey]*time.Timer // answered before their turn, until it comes or that is forgotten
+	results int                       // bytes of those of waiting
+	freed   chan struct{}             // closed when one has gone; nil: nobody waits for that
 }
 
 type answerKey struct{ room, id string }
@@ -71,11 +71,10 @@ type answerKey struct{ room, id string }
 // waiting is an answer that waits for the handler, or for the message's turn in
 // its room.
 type waiting struct {
-	cursor   string      // its turn has come: this is where it is
-	ready    bool        // the handler has returned
-	answered bool        // without a cursor, as its turn did not come, or with an error
-	result   message.Raw // what it returned
-	timer    *time.Timer // of what is ready: until it is answered, then until it is forgotten
+	cursor string      // its turn has come: this is where it is
+	ready  bool        // the handler has returned
+	result message.Raw // what it returned
+	timer  *time.Timer // of what is ready: until it is answered
 }
 
 const (
@@ -115,35 +114,48 @@ func (p *Peer) space() bool {
 func (a *answers) full() <-chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.results >= mostResults || len(a.waiting)-a.told >= mostWaiting {
+	if a.results >= mostResults || len(a.waiting) >= mostWaiting {
 		if a.freed == nil {
 			a.freed = make(chan struct{})
 		}
 		return a.freed
 	}
-	if a.told > mostTold {
-		a.forgetTold()
+	if len(a.told) > mostTold {
+		for k := range a.told {
+			a.dropTold(k) // all that it costs is one more ack, in its place
+			break
+		}
 	}
 	return nil
 }
 
-// forgetTold forgets one that is answered: all that it costs is one more ack, in its
-// place. a.mu is held.
-func (a *answers) forgetTold() {
-	for k, w := range a.waiting {
-		if w.answered {
-			a.drop(k)
-			return
-		}
+// tell notes that one is answered whose turn has yet to come. It is, whatever becomes
+// of the same message when it is sent again. a.mu is held.
+func (a *answers) tell(k answerKey) {
+	a.drop(k)
+	a.dropTold(k)
+	if a.told == nil {
+		a.told = map[answerKey]*time.Timer{}
 	}
+	var t *time.Timer
+	t = time.AfterFunc(oblivion, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.told[k] == t {
+			delete(a.told, k)
+		}
+	})
+	a.told[k] = t
 }
 
-// tell notes that one is answered. a.mu is held.
-func (a *answers) tell(w *waiting) {
-	a.told++
-	a.results -= len(w.result.Data)
-	w.answered, w.result = true, message.Raw{}
-	a.free()
+// dropTold forgets that one is answered, and reports whether it was. a.mu is held.
+func (a *answers) dropTold(k answerKey) bool {
+	t := a.told[k]
+	if t != nil {
+		t.Stop()
+		delete(a.told, k)
+	}
+	return t != nil
 }
 
 // free lets the peer's next message look whether it has to wait on. a.mu is held.
@@ -177,9 +189,7 @@ func (p *Peer) refused(k answerKey, duplicate bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if w := a.waiting[k]; w != nil && w.cursor == "" && !duplicate {
-		w.ready = true
-		a.tell(w)
-		w.timer = time.AfterFunc(oblivion, func() { p.late(k, w) })
+		a.tell(k)
 		return
 	}
 	a.drop(k)
@@ -194,9 +204,7 @@ func (a *answers) drop(k answerKey) {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	if a.results -= len(w.result.Data); w.answered {
-		a.told--
-	}
+	a.results -= len(w.result.Data)
 	delete(a.waiting, k)
 	a.free()
 }
@@ -210,7 +218,10 @@ func (a *answers) clear() {
 			w.timer.Stop()
 		}
 	}
-	a.waiting, a.results, a.told = nil, 0, 0
+	for _, t := range a.told {
+		t.Stop()
+	}
+	a.waiting, a.results, a.told = nil, 0, nil
 	a.free()
 }
 
@@ -234,16 +245,16 @@ func (p *Peer) Published(name, id, cursor string) error {
 	defer a.mu.Unlock()
 	w := a.waiting[key]
 	switch {
+	case a.dropTold(key):
+		return nil
 	case w == nil:
 		w = &waiting{}
 	case !w.ready:
 		w.cursor = cursor
 		return nil
 	}
-	if !w.answered {
-		if err := p.conn.Write(acknowledge(name, id, cursor, w.result, message.CatchUp)); errors.Is(err, message.ErrBehind) {
-			return err // it comes again, in its place
-		}
+	if err := p.conn.Write(acknowledge(name, id, cursor, w.result, message.CatchUp)); errors.Is(err, message.ErrBehind) {
+		return err // it comes again, in its place
 	}
 	a.drop(key)
 	return nil
@@ -294,17 +305,13 @@ func (p *Peer) settle(r *Request, result any) error {
 		acknowledge(name, r.ID, "", content, message.Disconnect))
 }
 
-// late answers a message that is stored, but whose turn has not come, and later
-// forgets it. Who is behind has to wait for it like for everything else.
+// late answers a message that is stored, but whose turn has not come. Who is behind
+// has to wait for it like for everything else.
 func (p *Peer) late(k answerKey, w *waiting) {
 	a := &p.answers
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch {
-	case a.waiting[k] != w:
-		return
-	case w.answered:
-		a.drop(k)
+	if a.waiting[k] != w {
 		return
 	}
 	select {
@@ -314,8 +321,7 @@ func (p *Peer) late(k answerKey, w *waiting) {
 		return
 	}
 	_ = p.conn.Write(acknowledge(k.room, k.id, "", w.result, message.Disconnect))
-	a.tell(w) // when its turn comes, it has been
-	w.timer.Reset(oblivion)
+	a.tell(k)
 }
 
 // hurry answers what waits for its turn in a room that the peer is about to leave; ""
@@ -328,8 +334,11 @@ func (a *answers) hurry(p *Peer, name string) {
 			continue
 		}
 		a.drop(k)
-		if !w.answered {
-			_ = p.conn.Write(acknowledge(k.room, k.id, "", w.result, message.Disconnect))
+		_ = p.conn.Write(acknowledge(k.room, k.id, "", w.result, message.Disconnect))
+	}
+	for k := range a.told {
+		if name == "" || k.room == name {
+			a.dropTold(k)
 		}
 	}
 }

@@ -415,7 +415,7 @@ func TestOneAnswer(t *testing.T) {
 }
 
 // TestOneRefusal: a message whose handler fails after it has published has its
-// answer, and gets no other when its turn comes.
+// answer, and gets no other when its turn comes, however often it was sent until then.
 func TestOneRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, &hub.Options{Engine: tardy{memory.New(nil), 3 * time.Second}, Log: slog.New(slog.DiscardHandler)})
@@ -435,6 +435,14 @@ func TestOneRefusal(t *testing.T) {
 			hubtest.Expect(other, note)
 			c.ExpectNone()
 		}
+		e := message.New("fail", "answer")
+		e.ID = "again"
+		for range 3 { // what was stored the first time
+			c.Send("log/1", e)
+			c.ExpectType("error")
+		}
+		hubtest.Expect(other, note)
+		c.ExpectNone()
 		shutDown(t, h)
 	})
 }
