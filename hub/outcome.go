@@ -169,16 +169,28 @@ func (p *Peer) repeat(k *outcomeKey, o *outcome, sum uint64, in *inbound) bool {
 		p.answer(in, message.Errorf(message.Conflict, "the id was used for another message"))
 		return true
 	}
-	if o.stream && !o.over() {
+	switch {
+	case o.over():
+		return p.recount(k, o)
+	case o.stream:
 		p.answer(in, errStreamOpen())
 		return true
 	}
+	key := answerKey{k.room, k.id}
+	w := p.answers.await(key)
 	p.readOn()
 	select {
 	case <-o.done:
 	case <-p.ctx.Done():
 		return true
 	}
+	answered := p.recount(k, o)
+	p.answers.awaited(key, w, answered)
+	return answered
+}
+
+// recount answers a message whose handler has returned, unless it came to nothing.
+func (p *Peer) recount(k *outcomeKey, o *outcome) bool {
 	if o.at.IsZero() {
 		return false
 	}

@@ -176,6 +176,35 @@ func (a *answers) expect(k answerKey) {
 	a.waiting[k] = &waiting{}
 }
 
+// await is expect for a message that another connection of the session is having
+// handled; it returns nil if this one has an answer to come already.
+func (a *answers) await(k answerKey) *waiting {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting[k] != nil {
+		return nil
+	}
+	w := &waiting{}
+	if a.waiting == nil {
+		a.waiting = map[answerKey]*waiting{}
+	}
+	a.waiting[k] = w
+	return w
+}
+
+// awaited ends await. What was answered before its turn gets no other answer then.
+func (a *answers) awaited(k answerKey, w *waiting, answered bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case w == nil || a.waiting[k] != w:
+	case answered && w.cursor == "":
+		a.tell(k)
+	default:
+		a.drop(k)
+	}
+}
+
 func (a *answers) forget(k answerKey) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -141,6 +141,52 @@ func TestSameIDElsewhere(t *testing.T) {
 	})
 }
 
+// TestOneAnswerElsewhere: who sends again what is handled on another connection of its
+// session gets one answer, which has the result, also where the message's turn comes
+// before that, or after.
+func TestOneAnswerElsewhere(t *testing.T) {
+	for _, late := range []time.Duration{0, 100 * time.Millisecond} {
+		t.Run(late.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, &hub.Options{Engine: tardy{memory.New(nil), late}})
+				rooms := h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}})
+				hub.Reply(rooms, message.Call[text, int]("say"), func(ctx context.Context, r *hub.Request, in text) (int, error) {
+					<-time.After(10 * time.Millisecond)
+					err := r.Others(ctx, say.New(in))
+					<-time.After(10 * time.Millisecond)
+					return 1, err
+				})
+				secret := strings.Repeat("s", 26)
+				var clients []*hubtest.Client
+				for range 2 {
+					c := hubtest.Dial(t, h)
+					if _, err := c.Request("", message.New("auth", map[string]string{"session": secret})); err != nil {
+						t.Fatal(err)
+					}
+					c.Join("log/1", nil)
+					clients = append(clients, c)
+				}
+				<-time.After(2 * time.Second) // the feed has looked at the log, and will not soon
+				e := say.New(text{"once"})
+				e.ID = "m"
+				for _, c := range clients {
+					c.Send("log/1", e)
+				}
+				for _, c := range clients {
+					if ack := c.ExpectType("ack"); ack.ID != "m" || string(ack.Content.Data) != "1" || ack.Cursor == "" {
+						t.Errorf("answered %+v", ack)
+					}
+				}
+				<-time.After(time.Second)
+				for _, c := range clients {
+					c.ExpectNone()
+				}
+				shutDown(t, h)
+			})
+		})
+	}
+}
+
 // TestSessionOfWhoWasJoined: an application may put a client into rooms before it
 // has said who it was.
 func TestSessionOfWhoWasJoined(t *testing.T) {
