@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hubbub-go/hubbub/engine"
+	"github.com/hubbub-go/hubbub/internal/envelope"
 	"github.com/hubbub-go/hubbub/message"
 	"github.com/hubbub-go/hubbub/room"
 )
@@ -93,8 +95,9 @@ func (b *Inbox) read(ctx context.Context, r *Request, m ReadMark) error {
 }
 
 // Room returns a user's inbox. A user whom the pattern cannot name, as one with a
-// slash where it says {user}, has none: it is a room that nobody can be in and that
-// keeps nothing. Send says so instead.
+// slash where it says {user}, or for whom that is no name of a room, as one with a
+// control character or of nearly 256 bytes, has none: it is a room that nobody can be
+// in and that keeps nothing. Send says so instead.
 func (b *Inbox) Room(user string) *room.Room {
 	name := b.prefix + user + b.suffix
 	if !b.has(user) {
@@ -103,9 +106,13 @@ func (b *Inbox) Room(user string) *room.Room {
 	return b.scope.hub.Room(name)
 }
 
-// has reports whether the pattern can name a user.
+// has reports whether the pattern can name a user, and a client that room.
 func (b *Inbox) has(user string) bool {
-	m := b.scope.hub.patterns.Match(b.prefix + user + b.suffix)
+	name := b.prefix + user + b.suffix
+	if !utf8.ValidString(name) || envelope.CheckName("room", name, envelope.MaxRoom) != nil {
+		return false
+	}
+	m := b.scope.hub.patterns.Match(name)
 	return user != "" && m.Found() && m.Value() == b.scope && m.Var(b.variable) == user
 }
 
@@ -118,7 +125,7 @@ func (b *Inbox) check(user string) error {
 }
 
 // Send stores e in a user's inbox, connected or not. The error is that of
-// room.Room.Publish, or Invalid for a user whom the pattern cannot name.
+// room.Room.Publish, or Invalid for a user who has no inbox, see Room.
 func (b *Inbox) Send(ctx context.Context, user string, e message.Envelope) (room.Receipt, error) {
 	if err := b.check(user); err != nil {
 		return room.Receipt{}, err

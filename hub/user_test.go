@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -117,6 +118,9 @@ func TestInbox(t *testing.T) {
 		ahead.Offset += 100
 		foreign := ahead
 		foreign.Epoch++
+		if _, err := inbox.Send(t.Context(), strings.Repeat("x", 250), note.New("hello")); err != nil {
+			t.Error(err)
+		}
 		bens, err := inbox.Send(t.Context(), "ben", note.New("hello"))
 		if err != nil {
 			t.Fatal(err)
@@ -131,7 +135,7 @@ func TestInbox(t *testing.T) {
 			}
 		}
 		unread(hub.Unread{Count: 151, Cursor: cursors[1]})
-		for _, nobody := range []string{"", "a/b"} {
+		for _, nobody := range []string{"", "a/b", "a\x01b", "a\xff", strings.Repeat("x", 251)} {
 			_, err = inbox.Send(t.Context(), nobody, note.New("lost"))
 			wantCode(t, err, message.Invalid)
 			_, err = inbox.Unread(t.Context(), nobody)
@@ -150,7 +154,7 @@ func TestNoInbox(t *testing.T) {
 		h := newHub(t, &hub.Options{Identify: byHeader})
 		inbox := hub.NewInbox(h, "inbox/{user}", room.Recoverable{})
 		h.Rooms("{room...}", &hub.Rule{Delivery: room.Recoverable{}})
-		for _, user := range []string{"", "a/b"} {
+		for _, user := range []string{"", "a/b", "a\x01b", "a\xff", strings.Repeat("x", 251)} {
 			_, err := inbox.Room(user).History(t.Context(), "", 0)
 			wantCode(t, err, message.Invalid) // it keeps nothing
 		}
