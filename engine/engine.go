@@ -89,7 +89,7 @@ func (c Class) Validate() error {
 	return nil
 }
 
-// Record is what is appended. Engines never look into Data.
+// Record is what is appended. Engines never look into Data: it may be any bytes.
 type Record struct {
 	ID   [16]byte // different messages have different ones
 	Data []byte
@@ -123,7 +123,9 @@ type Entry struct {
 type Ack struct {
 	Position
 
-	Duplicate bool // it had been stored before, at Position
+	// Duplicate: it had been stored before, at Position, whose tag is that of the ID which
+	// is stored, not of this one's.
+	Duplicate bool
 }
 
 // Page is one answer of Log.Read.
@@ -183,7 +185,7 @@ type Bus interface {
 
 	// Publish hands a frame over without waiting for the network. Every node that
 	// has subscribed to t gets it, but for the publishing node itself. Frames of
-	// 512 KiB are taken. nil means handed over, not delivered.
+	// 512 KiB are taken, and any bytes. nil means handed over, not delivered.
 	Publish(t Topic, frame []byte) error
 
 	// Subscribe adds interest in frames and entries; a topic that has it already

@@ -1,6 +1,7 @@
 package enginetest_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -48,6 +49,53 @@ var breaks = []struct {
 	{"small frames only", "large", frames(func(s engine.Sink, t engine.Topic, frame []byte) {
 		s.Frame(t, frame[:min(len(frame), 64<<10)])
 	})},
+	{"frames of text only", "any bytes", frames(func(s engine.Sink, t engine.Topic, frame []byte) {
+		s.Frame(t, bytes.ToValidUTF8(frame, []byte("?")))
+	})},
+	{"frames up to a zero", "any bytes", frames(func(s engine.Sink, t engine.Topic, frame []byte) {
+		if i := bytes.LastIndexByte(frame, 0); i > 0 {
+			frame = frame[:i]
+		}
+		s.Frame(t, frame)
+	})},
+	{"records of text only", "any bytes", puts(func(ctx context.Context, e *memory.Engine, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
+		r.Data = bytes.ToValidUTF8(r.Data, []byte("?"))
+		e.Append(ctx, t, r, done)
+	})},
+	{"records up to a zero", "any bytes", puts(func(ctx context.Context, e *memory.Engine, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
+		r.Data, _, _ = bytes.Cut(r.Data, []byte{0})
+		e.Append(ctx, t, r, done)
+	})},
+	{"records without their last line end", "any bytes", puts(func(ctx context.Context, e *memory.Engine, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
+		r.Data = bytes.TrimRight(r.Data, "\r\n")
+		e.Append(ctx, t, r, done)
+	})},
+	{"pages of text only", "any bytes", reads(func(p *engine.Page, _ engine.Position) {
+		for i := range p.Entries {
+			p.Entries[i].Data = bytes.ToValidUTF8(p.Entries[i].Data, []byte("?"))
+		}
+	})},
+	{"anchors of text only", "any bytes", reads(func(p *engine.Page, _ engine.Position) {
+		if p.Anchor != nil {
+			p.Anchor.Data = bytes.ToValidUTF8(p.Anchor.Data, []byte("?"))
+		}
+	})},
+	{"an append that waits", "no waiting", puts(func(ctx context.Context, e *memory.Engine, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
+		<-time.After(50 * time.Millisecond)
+		e.Append(ctx, t, r, done)
+	})},
+	{"an append that waits for the broker", "no waiting", puts(func(ctx context.Context, e *memory.Engine, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
+		e.Append(ctx, t, r, func(a engine.Ack, err error) {
+			if err != nil {
+				<-ctx.Done()
+			}
+			done(a, err)
+		})
+	})},
+	{"a frame that waits", "no waiting", func(e *memory.Engine) engine.Bus { return slow{Engine: e, publish: 50 * time.Millisecond} }},
+	{"an end of interest that waits", "no waiting", func(e *memory.Engine) engine.Bus {
+		return slow{Engine: e, unsubscribe: 50 * time.Millisecond}
+	}},
 	{"entries out of order", "total order", func(e *memory.Engine) engine.Bus {
 		mix := swap[engine.Entry]()
 		return entries(func(s engine.Sink, t engine.Topic, e engine.Entry) {
@@ -169,6 +217,28 @@ var breaks = []struct {
 	{"dedupe for a second", "dedupe window", provisions(func(c *engine.Class) { c.Dedupe = min(c.Dedupe, time.Second) })},
 	{"dedupe as long as the entry", "dedupe beyond the entry", puts(forgetful)},
 	{"dedupe by the log", "dedupe at once", puts(lookup)},
+	{"the tag of the retry", "dedupe by the key", puts(func(ctx context.Context, e *memory.Engine, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
+		e.Append(ctx, t, r, func(a engine.Ack, err error) {
+			if a.Duplicate {
+				a.Tag = engine.TagOf(r.ID)
+			}
+			done(a, err)
+		})
+	})},
+	{"no tag of what is gone", "dedupe by the key", puts(func(ctx context.Context, e *memory.Engine, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
+		e.Append(ctx, t, r, func(a engine.Ack, err error) {
+			if p, failed := e.Read(ctx, t, a.Position, 1); a.Duplicate && failed == nil && p.Anchor == nil {
+				a.Tag = 0
+			}
+			done(a, err)
+		})
+	})},
+	{"dedupe by the id", "dedupe by the key", puts(func(ctx context.Context, e *memory.Engine, t engine.Topic, r engine.Record, done func(engine.Ack, error)) {
+		if r.Dedupe != "" {
+			r.Dedupe = engine.Token(string(r.ID[:]))
+		}
+		e.Append(ctx, t, r, done)
+	})},
 	{"a condition on the offset", "condition on a place", conditions(func(head engine.Position, at *engine.Position) {
 		if at.Offset == head.Offset {
 			*at = head
@@ -234,6 +304,23 @@ func (e *echo) Start(ctx context.Context, node string, classes []engine.Class, s
 func (e *echo) Publish(t engine.Topic, frame []byte) error {
 	e.sink.Frame(t, frame)
 	return e.Engine.Publish(t, frame)
+}
+
+// slow waits before it hands something over.
+type slow struct {
+	*memory.Engine
+
+	publish, unsubscribe time.Duration
+}
+
+func (s slow) Publish(t engine.Topic, frame []byte) error {
+	<-time.After(s.publish)
+	return s.Engine.Publish(t, frame)
+}
+
+func (s slow) Unsubscribe(ts ...engine.Topic) error {
+	<-time.After(s.unsubscribe)
+	return s.Engine.Unsubscribe(ts...)
 }
 
 type put = func(ctx context.Context, e *memory.Engine, t engine.Topic, r engine.Record, done func(engine.Ack, error))

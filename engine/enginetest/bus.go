@@ -2,10 +2,12 @@ package enginetest
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hubbub-go/hubbub/engine"
 )
@@ -199,6 +201,93 @@ func large(w *world) {
 	}
 	if p := b.read(room, engine.Position{}, 10); len(p.Entries) != 2 || !bytes.Equal(p.Entries[0].Data, big) {
 		w.Fatalf("a large record is read differently")
+	}
+}
+
+// raw are contents that are no text, as all that hubbub hands over may be.
+var raw = func() []string {
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	return []string{
+		string(all), "\x00", "\x00\x00x", "x\x00", "\xff", "\xc3", "a\xed\xa0\x80b", "\xef\xbb\xbfx", "\n", "\r\n", "x\r\n", " x ", "\x1b", "\x7f",
+		strings.Repeat("\x00", 100), strings.Repeat("\xff\xfe\x00", 100),
+	}
+}()
+
+// anyBytes: frames and records are bytes, and arrive as they are.
+func anyBytes(w *world) {
+	a, b := w.node(), w.node()
+	room := log("bytes")
+	b.subscribe(room)
+	w.connect(room, a, b)
+	for _, data := range raw {
+		w.must(a.Publish(room, []byte(data)))
+		if a.log != nil {
+			a.append(room, record(data))
+		}
+	}
+	if got := b.frames(room, len(raw)); !slices.Equal(got, raw) {
+		w.Fatalf("the frames are %q, want %q", got, raw)
+	}
+	if a.log == nil {
+		return
+	}
+	w.expect(b.entries(room, len(raw)), raw...)
+	entries := b.read(room, engine.Position{}, 100).Entries
+	w.expect(entries, raw...)
+	for i, e := range entries {
+		if p := b.read(room, e.Position, 1); p.Anchor == nil || string(p.Anchor.Data) != raw[i] {
+			w.Fatalf("the anchor with the data %q is %+v", raw[i], p.Anchor)
+		}
+	}
+}
+
+// noWaiting: what hands something over does not wait for the broker, be it there or
+// not. Engines may need a moment for it, but not what an answer can take.
+func noWaiting(w *world) {
+	const count = 40
+	a, b := w.node(), w.node()
+	most := w.opts.Patience / 10
+	within := func(what string, each func(i int)) {
+		w.Helper()
+		began := time.Now()
+		for i := range count {
+			each(i)
+		}
+		if took := time.Since(began); took > most {
+			w.Fatalf("%d calls of %s took %v", count, what, took)
+		}
+	}
+	rooms := map[string][]engine.Topic{}
+	for _, when := range []string{"with a broker", "without one"} {
+		for i := range count {
+			rooms[when] = append(rooms[when], log(fmt.Sprint(when, i)))
+		}
+		b.subscribe(rooms[when]...)
+		w.connect(rooms[when][0], a, b)
+	}
+	round := func(when string) {
+		w.Helper()
+		room := rooms[when][0]
+		within("Publish "+when, func(int) { _ = a.Publish(room, []byte("x")) })
+		if a.log != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*most) // what waits for its end takes too long
+			defer cancel()
+			var answers [count]<-chan outcome
+			within("Append "+when, func(i int) { answers[i] = a.start(ctx, room, record("x")) })
+			for _, answered := range answers {
+				w.await(answered)
+			}
+		}
+		within("Unsubscribe "+when, func(i int) { _ = b.Unsubscribe(rooms[when][i]) })
+	}
+	round("with a broker")
+	if w.cluster.Cut != nil && w.cluster.Restore != nil {
+		w.cluster.Cut()
+		round("without one")
+		w.cluster.Restore()
 	}
 }
 

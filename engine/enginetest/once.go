@@ -164,6 +164,38 @@ func dedupeAtOnce(w *world) {
 	}
 }
 
+// dedupeByKey: a retry is known by its key, whatever else it has, and is answered with
+// the position of what is stored, whose tag is that of the first. A hub gives each
+// attempt an id of its own.
+func dedupeByKey(w *world) {
+	a, b := w.logged(), w.node()
+	room, few := log("key"), in("few", "key")
+	for _, t := range []engine.Topic{room, few} {
+		r := record("first")
+		first := a.append(t, r)
+		if first.Tag != engine.TagOf(r.ID) {
+			w.Fatalf("a record is acknowledged at %v, whose tag is not that of its id", first.Position)
+		}
+		a.append(t, record("second"))
+		retry := func(when string) {
+			w.Helper()
+			for _, n := range []*node{b, a} {
+				again := record("again")
+				again.Dedupe = r.Dedupe
+				if ack := n.append(t, again); !ack.Duplicate || ack.Position != first.Position {
+					w.Fatalf("a retry with an id of its own %sis answered with %+v, the first was %+v", when, ack, first)
+				}
+			}
+		}
+		retry("")
+		w.expect(b.read(t, engine.Position{}, 10).Entries, "first", "second")
+		if t == few {
+			a.fill(t, 20)
+			retry("after 20 others ")
+		}
+	}
+}
+
 // dedupeBeyond: a key is remembered for its window, though the entry is not kept
 // any more.
 func dedupeBeyond(w *world) {
