@@ -47,11 +47,12 @@ func (r *Room) repeat(m Member, at engine.Position, rec *record, again bool) err
 	frame := message.Kept(rec.payload, rec.binary, r.name, cursor)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if r.find(m.ID()) < 0 {
+	i := r.find(m.ID())
+	if i < 0 {
 		return nil
 	}
-	own := again && rec.own(m)
-	if !(own && rec.skip) && !rec.excepts(m) {
+	own := again && (i == r.from(rec) || rec.own(&r.members[i]))
+	if !(own && rec.skip) && !rec.excepts(&r.members[i]) {
 		if err := m.Deliver(frame); err != nil {
 			return err
 		}
@@ -156,26 +157,6 @@ func (r *Room) tellHole(m Member, hole *message.Frame) {
 	if r.find(m.ID()) >= 0 {
 		_ = m.Deliver(hole)
 	}
-}
-
-// forget ends what a live room has of a member that left. r.mu is held.
-func (f *follow) forget(m *member) {
-	if f.sessions[m.session] == m.ID() {
-		delete(f.sessions, m.session)
-	}
-	f.stopLag(m.ID())
-}
-
-// know notes whose session m has, or has now. r.mu is held.
-func (f *follow) know(m *member) {
-	if f.sessions[m.session] == m.ID() {
-		delete(f.sessions, m.session)
-	}
-	if f.sessions == nil {
-		f.sessions = map[Session]string{}
-	}
-	m.session = sessionOf(m.Member)
-	f.sessions[m.session] = m.ID()
 }
 
 // stopLag ends catching up a member, if it is behind. Room.mu is held.

@@ -41,8 +41,7 @@ type follow struct {
 	at    engine.Position
 
 	// guarded by Room.mu
-	sessions map[Session]string // who has which ID
-	lagging  map[string]*lag    // members that are behind, by ID
+	lagging map[string]*lag // members that are behind, by ID
 }
 
 // out is where a room's feed delivers to: the room of that name as it then is.
@@ -127,12 +126,13 @@ func (r *Room) passTo(frame *message.Frame, rec *record, cursor string) (behind 
 	defer r.mu.RUnlock()
 	f := r.follow
 	special := len(f.lagging) > 0 || len(rec.except) > 0
+	from := r.from(rec)
 	for i := range r.members {
 		m := r.members[i].Member
-		if special && (f.lagging[m.ID()] != nil || rec.excepts(m)) {
+		if special && (f.lagging[m.ID()] != nil || rec.excepts(&r.members[i])) {
 			continue
 		}
-		own := rec.own(m)
+		own := i == from || rec.own(&r.members[i])
 		var err error
 		if !own || !rec.skip {
 			err = m.Deliver(frame)
@@ -158,21 +158,29 @@ func (r *Room) Renew(m Publisher) {
 	defer live.mu.Unlock()
 	i := live.find(m.ID())
 	if i >= 0 && live.follow != nil {
-		live.follow.know(&live.members[i])
+		live.members[i].session = sessionOf(m)
 	}
 	if i >= 0 && live.roster != nil {
 		live.roster.renew(&live.members[i])
 	}
 }
 
-// own reports whether a member is the sender: any that has its session, as one client
-// may have two connections for a while and never knows which of them was heard.
-func (r *record) own(m Member) bool {
-	return r.sender != (Session{}) && (r.from != "" && r.from == m.ID() || r.sender == sessionOf(m))
+// from returns where the member is from which an entry came, or -1. r.mu is held.
+func (r *Room) from(rec *record) int {
+	if rec.sender == (Session{}) || rec.from == "" {
+		return -1
+	}
+	return r.find(rec.from)
 }
 
-func (r *record) excepts(m Member) bool {
-	return len(r.except) > 0 && slices.Contains(r.except, sessionOf(m))
+// own reports whether an entry is of a member's session: one client may have two
+// connections for a while, and never knows which of them was heard.
+func (r *record) own(m *member) bool {
+	return r.sender != (Session{}) && r.sender == m.session
+}
+
+func (r *record) excepts(m *member) bool {
+	return len(r.except) > 0 && slices.Contains(r.except, m.session)
 }
 
 // tell tells the sender that its message is stored, if it wants to know.

@@ -54,7 +54,7 @@ type Room struct {
 type member struct {
 	Member
 	public  *public // nil: came without a state, to a room without presence
-	session Session // in a recoverable room: what it is in follow.sessions for
+	session Session // in a recoverable room: asking for it costs a lock
 }
 
 // few members are searched one by one, without an index.
@@ -190,7 +190,7 @@ func (r *Room) enter(a *arrival) error {
 		}
 	}
 	if r.follow != nil { // not before Entered: from there on whoever changes the session calls Renew
-		r.follow.know(&a.member)
+		a.session = sessionOf(a.Member)
 	}
 	if r.roster != nil {
 		r.roster.come(a)
@@ -287,7 +287,7 @@ func (r *Room) take(id string, drop bool) (t taken) {
 		}
 	}
 	if r.follow != nil {
-		r.follow.forget(&m)
+		r.follow.stopLag(m.ID())
 	}
 	r.drop(id)
 	if r.roster != nil {
