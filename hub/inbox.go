@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -53,8 +54,9 @@ type Inbox struct {
 
 // NewInbox declares the inboxes: the rooms of a pattern with one variable, as
 // "inbox/{user}", which only that user may join. Read marks are messages of the
-// inbox like others, so every client of the user sees them, and they count for
-// Recoverable.Keep. It panics as Rooms does.
+// inbox like others, so every client of the user sees them, and they count for Keep
+// and Replay; one is stored only if there is something new that it marks, so there are
+// hardly more of them than of what they mark. It panics as Rooms does.
 func NewInbox(h *Hub, pattern string, d room.Recoverable) *Inbox {
 	prefix, rest, ok := strings.Cut(pattern, "{")
 	name, suffix, closed := strings.Cut(rest, "}")
@@ -75,7 +77,7 @@ func NewInbox(h *Hub, pattern string, d room.Recoverable) *Inbox {
 	return b
 }
 
-// read publishes a mark, unless everything up to there was read before.
+// read publishes a mark, unless nothing is new up to there.
 func (b *Inbox) read(ctx context.Context, r *Request, m ReadMark) error {
 	at, _ := engine.ParsePosition(m.Cursor) // Validate has seen to it
 	if _, err := r.Room.History(ctx, m.Cursor, 1); err != nil {
@@ -84,12 +86,9 @@ func (b *Inbox) read(ctx context.Context, r *Request, m ReadMark) error {
 		}
 		return err
 	}
-	u, err := b.Unread(ctx, r.Peer.User())
-	if err != nil {
+	s, err := b.scan(ctx, r.Peer.User())
+	if err != nil || !s.news(at) {
 		return err
-	}
-	if before, _ := engine.ParsePosition(u.Cursor); before.Epoch == at.Epoch && before.Offset >= at.Offset {
-		return nil
 	}
 	return r.All(ctx, InboxRead.New(m))
 }
@@ -133,46 +132,82 @@ func (b *Inbox) Send(ctx context.Context, user string, e message.Envelope) (room
 	return b.Room(user).Publish(ctx, e)
 }
 
-// Unread counts what is kept and was not read, up to the highest of the marks. It
-// reads the inbox back to the last message that was read. The error is that of
-// room.Room.History, or Invalid as that of Send.
+// Unread counts what is kept and was not read, up to the highest of the marks,
+// which do not count themselves. It reads the inbox back to the last message that was
+// read. The error is that of room.Room.History, or Invalid as that of Send.
 func (b *Inbox) Unread(ctx context.Context, user string) (Unread, error) {
 	if err := b.check(user); err != nil {
 		return Unread{}, err
 	}
-	var u Unread
-	var read engine.Position
-	var all []engine.Position
-	for before, more := "", true; more; {
-		page, err := b.Room(user).History(ctx, before, 0)
-		if err != nil {
-			return Unread{}, err
-		}
-		for i := range page.Messages {
-			m := &page.Messages[i]
-			at, _ := engine.ParsePosition(m.Cursor)
-			if m.Type != string(InboxRead) {
-				all = append(all, at)
-				continue
-			}
-			var mark ReadMark
-			if m.Content.Decode(nil, &mark) != nil {
-				continue
-			}
-			if p, _ := engine.ParsePosition(mark.Cursor); p.Epoch == at.Epoch && p.Offset > read.Offset {
-				read, u.Cursor = p, mark.Cursor
-			}
-		}
-		if more = page.More && len(page.Messages) > 0; more { // marks stand behind what they mark: those before are lower
-			before = page.Messages[0].Cursor
-			oldest, _ := engine.ParsePosition(before)
-			more = oldest.Offset > read.Offset
-		}
+	s, err := b.scan(ctx, user)
+	if err != nil {
+		return Unread{}, err
 	}
-	for _, at := range all {
-		if at.Offset > read.Offset {
+	u := Unread{Cursor: s.cursor}
+	for _, at := range s.messages {
+		if at.Offset > s.read.Offset {
 			u.Count++
 		}
 	}
 	return u, nil
+}
+
+// scan is what an inbox keeps, from its end back to what was read.
+type scan struct {
+	read     engine.Position   // the highest of the marks; zero: there is none
+	cursor   string            // as it says
+	messages []engine.Position // of those that are no marks
+	oldest   engine.Position   // of all that was looked at, marks too
+}
+
+// scan reads an inbox.
+func (b *Inbox) scan(ctx context.Context, user string) (*scan, error) {
+	var s scan
+	for before, more := "", true; more; {
+		page, err := b.Room(user).History(ctx, before, 0)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Messages {
+			s.look(&page.Messages[i])
+		}
+		if len(page.Messages) == 0 {
+			break
+		}
+		before = page.Messages[0].Cursor
+		s.oldest, _ = engine.ParsePosition(before)
+		more = page.More && s.oldest.Offset > s.read.Offset // marks stand behind what they mark: those before are lower
+	}
+	return &s, nil
+}
+
+// look notes a message.
+func (s *scan) look(m *message.Envelope) {
+	at, _ := engine.ParsePosition(m.Cursor)
+	if m.Type != string(InboxRead) {
+		s.messages = append(s.messages, at)
+		return
+	}
+	var mark ReadMark
+	if m.Content.Decode(nil, &mark) != nil {
+		return
+	}
+	if p, _ := engine.ParsePosition(mark.Cursor); p.Epoch == at.Epoch && p.Offset > s.read.Offset {
+		s.read, s.cursor = p, mark.Cursor
+	}
+}
+
+// news reports whether a mark at p is worth storing: whether something that is no mark
+// lies behind what was read, up to there. What is not kept any more may have been that,
+// and may still be shown somewhere.
+func (s *scan) news(p engine.Position) bool {
+	switch {
+	case s.read.Epoch != p.Epoch: // there is no mark
+		return true
+	case s.read.Offset >= p.Offset:
+		return false
+	}
+	return s.oldest.Offset > s.read.Offset+1 || slices.ContainsFunc(s.messages, func(m engine.Position) bool {
+		return m.Offset > s.read.Offset && m.Offset <= p.Offset
+	})
 }
