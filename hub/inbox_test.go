@@ -106,3 +106,22 @@ func TestMarkOfWhatIsGone(t *testing.T) {
 		shutDown(t, h)
 	})
 }
+
+// TestHighestMark: of two marks that were stored the other way round, as those of
+// two tabs at a time may be, the higher one counts.
+func TestHighestMark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &hub.Options{Identify: byHeader})
+		inbox := hub.NewInbox(h, "inbox/{user}", room.Recoverable{})
+		cursors := fill(t, inbox, 5)
+		for _, i := range []int{3, 1} {
+			if _, err := inbox.Send(t.Context(), "ana", hub.InboxRead.New(hub.ReadMark{Cursor: cursors[i]})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if u, err := inbox.Unread(t.Context(), "ana"); err != nil || u != (hub.Unread{Count: 1, Cursor: cursors[3]}) {
+			t.Errorf("unread %+v, %v, want 1 after %s", u, err, cursors[3])
+		}
+		shutDown(t, h)
+	})
+}
