@@ -190,7 +190,7 @@ func deliveries(h *hub.Hub) {
 
 func notify(ctx context.Context, h *hub.Hub) error {
 	//doc:inbox
-	inbox := hub.NewInbox(h, "inbox/{user}", room.Recoverable{Keep: 200, Replay: 20})
+	inbox := hub.NewInbox(h, "inbox/{user}", room.Recoverable{})
 	_, err := inbox.Send(ctx, "ana", Say.New(Text{"your order has left"})) // there or not
 	//doc:end
 	return err

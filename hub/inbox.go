@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hubbub-go/hubbub/engine"
@@ -46,7 +47,8 @@ type Unread struct {
 }
 
 // Inbox is a recoverable room for each user, which the user's clients join. What
-// is sent to it while the user is away is there on return, once and in order.
+// is sent to it while the user is away is there on return, once and in order, as far
+// as it is kept then.
 type Inbox struct {
 	scope                    *Scope
 	prefix, variable, suffix string
@@ -57,11 +59,22 @@ type Inbox struct {
 // inbox like others, so every client of the user sees them, and they count for Keep
 // and Replay; one is stored only if there is something new that it marks, so there are
 // hardly more of them than of what they mark. It panics as Rooms does.
+//
+// Keep, Bytes and KeepFor limit what is there on return: the oldest goes first, and
+// who joins without a cursor, as after a reload of the page, is not told. KeepFor is
+// 30 days where it is zero; memory stays bounded all the same, as the inboxes that were
+// silent longest make room for others (memory.Options.Bytes). Replay is all that is
+// kept where it is zero, and nothing where it is negative.
 func NewInbox(h *Hub, pattern string, d room.Recoverable) *Inbox {
 	prefix, rest, ok := strings.Cut(pattern, "{")
 	name, suffix, closed := strings.Cut(rest, "}")
 	if !ok || !closed || strings.Contains(suffix, "{") {
 		panic(fmt.Sprintf("hub: NewInbox(%q): the pattern has one variable, the user, as in \"inbox/{user}\"", pattern))
+	}
+	setDefault(&d.Keep, 1000)
+	setDefault(&d.KeepFor, 30*24*time.Hour)
+	if d.Replay == 0 {
+		d.Replay = d.Keep
 	}
 	b := &Inbox{prefix: prefix, variable: strings.TrimSuffix(name, "..."), suffix: suffix}
 	b.scope = h.Rooms(pattern, &Rule{Delivery: d, Join: func(_ context.Context, r *Request) (any, error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
@@ -124,4 +125,42 @@ func TestHighestMark(t *testing.T) {
 		}
 		shutDown(t, h)
 	})
+}
+
+// TestWhatIsThereOnReturn: everything that is kept, and that is for 30 days, unless the
+// application says otherwise.
+func TestWhatIsThereOnReturn(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, tt := range []struct {
+		name string
+		d    room.Recoverable
+		away time.Duration
+		want int
+	}{
+		{"soon", room.Recoverable{}, time.Minute, 100},
+		{"late", room.Recoverable{}, 29 * day, 100},
+		{"too late", room.Recoverable{}, 31 * day, 0},
+		{"few are kept", room.Recoverable{Keep: 30}, time.Minute, 30},
+		{"few are replayed", room.Recoverable{Keep: 30, Replay: 20}, time.Minute, 20},
+		{"none is replayed", room.Recoverable{Replay: -1}, time.Minute, 0},
+		{"not for long", room.Recoverable{KeepFor: time.Hour}, 2 * time.Hour, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, &hub.Options{Identify: byHeader})
+				inbox := hub.NewInbox(h, "inbox/{user}", tt.d)
+				fill(t, inbox, 100)
+				<-time.After(tt.away)
+				c := dialAs(t, h, "ana")
+				c.Join("inbox/ana", nil)
+				for i := range tt.want {
+					if got, want := hubtest.Expect(c, note), fmt.Sprint(100-tt.want+i); got != want {
+						t.Fatalf("got %s, want %s", got, want)
+					}
+				}
+				c.ExpectNone()
+				shutDown(t, h)
+			})
+		})
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/hubbub-go/hubbub/hub"
@@ -24,9 +23,9 @@ type notification struct {
 
 const notify message.Kind[notification] = "notification"
 
-// kept is what an inbox keeps, read marks included. All of it is sent to who joins,
-// so a page needs no second source.
-var kept = room.Recoverable{Keep: 200, Replay: 200, Bytes: 256 << 10, KeepFor: 7 * 24 * time.Hour}
+// kept is what an inbox keeps, read marks included, for 30 days. All of it is sent to
+// who joins, so a page needs no second source.
+var kept = room.Recoverable{Keep: 200, Bytes: 256 << 10}
 
 type notifier struct {
 	hub   *hub.Hub
