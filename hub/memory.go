@@ -6,11 +6,13 @@ import (
 )
 
 // Memory is what a hub can take at worst, in bytes, whatever clients do. What the
-// application's handlers and states take is not in it.
+// application's handlers and states take is not in it, nor what those that are
+// Concurrent answer, up to 16 at once for each peer.
 type Memory struct {
 	// Peer is what one connection takes at worst: it reads nothing, sends the
 	// largest messages to a handler that asks it something, is in as many rooms as
-	// it may be, and publishes to them. An idle one takes some 10 KB.
+	// it may be, publishes to them, and asks for their history. An idle one takes some
+	// 10 KB.
 	Peer int
 	// Peers is that for Options.MaxPeers connections; 0: there is no limit to them.
 	Peers int
@@ -28,6 +30,10 @@ const perRoom = 8 << 10
 
 // perAnswer is what an answer that waits takes beside its result.
 const perAnswer = 1 << 10
+
+// perPage is what pages of history take of a peer: the messages of one and the answer
+// that is made of them, while the one before waits to be written.
+const perPage = 3 << 19
 
 // WorstCase returns the memory that the hub's configuration allows. Transports
 // that cannot say how much a connection takes count for nothing.
@@ -48,7 +54,7 @@ func (h *Hub) WorstCase() Memory {
 	}
 	m.Peer += askingBacklog + h.opts.MaxRooms*(perRoom+behind) + 32<<10
 	if h.history.logs != nil {
-		m.Peer += (2*(mostWaiting+concurrent)+mostTold)*perAnswer + mostResults
+		m.Peer += (2*(mostWaiting+concurrent)+mostTold)*perAnswer + mostResults + perPage
 	}
 	m.Peers = m.Peer * h.opts.MaxPeers
 	if h.history.logs != nil {

@@ -2,6 +2,7 @@ package room
 
 import (
 	"context"
+	"slices"
 
 	"github.com/hubbub-go/hubbub/engine"
 	"github.com/hubbub-go/hubbub/message"
@@ -13,11 +14,18 @@ type Page struct {
 	More     bool               `json:"more"` // older ones are kept
 }
 
-// mostPage is how many messages a page has at most.
-const mostPage = 1000
+// How many messages a page has at most, and how many bytes they have as they are kept.
+// One always has a place.
+const (
+	mostPage  = 1000
+	pageBytes = 256 << 10
+)
 
 // History returns up to limit of the latest messages that are kept, or of those
 // before the message with that cursor. A limit of 0 means 100; the most is 1,000.
+// A page has no more than 256 KiB of messages, if it has more than one, so it may be
+// shorter than limit although there are More: the cursor of its first message is where
+// the next one begins. As an answer it grows by a third where content is binary.
 // The error is a *message.Error: Invalid for a cursor that is none of this
 // room's history, or a room without one; Unavailable.
 //
@@ -45,15 +53,20 @@ func (r *Room) History(ctx context.Context, before string, limit int) (Page, err
 	if err != nil {
 		return Page{}, clientError(err)
 	}
-	var p Page
-	if len(entries) > limit {
-		p.More, entries = true, entries[len(entries)-limit:]
-	}
-	for _, e := range entries {
-		if m, ok := kept(e); ok {
-			p.Messages = append(p.Messages, m)
+	p := Page{More: len(entries) > limit}
+	size := 0
+	for _, e := range slices.Backward(newest(entries, limit)) {
+		m, ok := kept(e)
+		if !ok {
+			continue
 		}
+		if size += len(e.Data); size > pageBytes && len(p.Messages) > 0 {
+			p.More = true
+			break
+		}
+		p.Messages = append(p.Messages, m)
 	}
+	slices.Reverse(p.Messages)
 	return p, nil
 }
 
