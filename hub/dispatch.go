@@ -140,7 +140,7 @@ func (p *Peer) run(f *handler, r *Request, in *inbound) {
 		if r.stored() {
 			return ignoreClosed(p.settle(r, result))
 		}
-		return ignoreClosed(p.reply(r.roomName(), r.ID, result))
+		return ignoreClosed(p.respond(r, result))
 	})
 	if err != nil && r.stored() {
 		p.refused(answerKey{r.Room.Name(), r.ID}, r.published.receipt.Duplicate)

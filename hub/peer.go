@@ -185,6 +185,33 @@ func (p *Peer) reply(room, id string, content any) error {
 	return p.conn.Write(f)
 }
 
+// respond is reply for a handler that has returned and has published nothing. It waits
+// while the client has as much pending as streams wait for: what it asked for it is to
+// have, as soon as it reads on. Its next messages wait behind that, and nobody else's:
+// the room's turn is given back, a question that comes again on another connection is
+// handled there, and somebody else reads, or nobody would see the client go.
+func (p *Peer) respond(r *Request, result any) error {
+	e := message.New(envelope.Ack, result)
+	e.Room, e.ID = r.roomName(), r.ID
+	f, err := message.Encode(e, p.hub.opts.Codec, message.CatchUp)
+	if err != nil {
+		return err
+	}
+	for {
+		err := p.conn.Write(f)
+		if !errors.Is(err, message.ErrBehind) {
+			return err
+		}
+		p.settled(r, message.Raw{}, false)
+		p.readOn()
+		select {
+		case <-p.conn.Drained():
+		case <-p.ctx.Done():
+			return transport.ErrClosed
+		}
+	}
+}
+
 // refuse queues an error. Its text is for the sender alone.
 func (p *Peer) refuse(room, id string, err *message.Error) {
 	e := message.New(envelope.Error, err.Content())
