@@ -250,13 +250,25 @@ func TestLeavingDuringAJoin(t *testing.T) {
 	})
 }
 
-// TestMoreThanTheEngineKeeps: a rule that asks for it is refused aloud, and one that
-// asks for much gets it.
+// discreet is an engine that says only when it starts what it cannot keep.
+type discreet struct {
+	engine.Bus
+	engine.Log
+}
+
+// TestMoreThanTheEngineKeeps: a rule that asks for it is refused aloud, at once if the
+// engine can tell, and one that asks for much gets it.
 func TestMoreThanTheEngineKeeps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var book logbook
+		much := room.Recoverable{Bytes: 1 << 30}
 		h := newHub(t, &hub.Options{Log: book.logger()})
-		h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{Bytes: 1 << 30}})
+		wantPanic(t, "1073741824", func() { h.Rooms("log/{id}", &hub.Rule{Delivery: much}) })
+		wantPanic(t, "1073741824", func() { hub.NewInbox(h, "inbox/{user}", much) })
+
+		store := memory.New(nil)
+		h = newHub(t, &hub.Options{Log: book.logger(), Engine: discreet{store, store}})
+		h.Rooms("log/{id}", &hub.Rule{Delivery: much})
 		_, err := h.Room("log/1").Publish(t.Context(), note.New("x"))
 		wantCode(t, err, message.Unavailable)
 		book.wantLines(t, []string{"ERROR", "the engine does not start", "log--id-", "1073741824"})

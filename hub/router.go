@@ -131,7 +131,8 @@ func scopeOf(r Router, what string, args ...any) *Scope {
 // "files/{path...}": {id} is one segment of the name, {path...} the rest. Where
 // several patterns match a name, the more literal one wins. A peer that joins
 // such a room gets past rule first; nil is the zero Rule. It panics if the
-// pattern is wrong or there already.
+// pattern is wrong or there already, or if rule asks for more than the engine can
+// keep, see room.Recoverable.
 func (h *Hub) Rooms(pattern string, rule *Rule) *Scope {
 	mustNotBeNil(h == nil, "the Hub of Rooms(%q)", pattern)
 	h.mustNotBeFrozen("Rooms(%q)", pattern)

@@ -28,9 +28,11 @@ type Ephemeral struct {
 type Recoverable struct {
 	// Keep is how many messages a room keeps, default 1,000; Bytes how many bytes
 	// of them, default 1 MiB; KeepFor for how long, default an hour. Whichever
-	// bound is met first counts. Where Bytes is more than the engine's options allow
-	// a room, the default included, the engine does not start: package
-	// engine/memory allows 128 MiB unless it is told otherwise.
+	// bound is met first counts. In memory a message counts 96 bytes and what it has:
+	// its content, and an envelope of some 200 bytes. Where Bytes is more than the
+	// engine's options allow a room, the default included, NewManager panics for an
+	// engine of package engine/memory, which allows 128 MiB unless it is told
+	// otherwise; another does not start.
 	Keep, Bytes int
 	KeepFor     time.Duration
 	// Replay is how many of the latest messages who joins gets at once; default

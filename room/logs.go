@@ -46,8 +46,17 @@ func NewLogs(bus engine.Bus) *Logs {
 	return l
 }
 
+// chooser is an engine that can say, before it is started with a class, why it would
+// not start.
+type chooser interface{ Accepts(c engine.Class) error }
+
 // provision adds a class. All are known before Start.
 func (l *Logs) provision(c engine.Class) {
+	if e, ok := l.bus.(chooser); ok {
+		if err := e.Accepts(c); err != nil {
+			panic(fmt.Sprintf("room: the engine cannot keep what Recoverable asks for: %v", err))
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.start != nil && !l.start.failed() {

@@ -67,7 +67,8 @@ type shard struct {
 }
 
 // NewManager returns a Manager without rooms. nil means the zero Options. It
-// panics for Recoverable rooms without Logs.
+// panics for Recoverable rooms without Logs, or for more Bytes than the engine of
+// these allows, if it is one of package engine/memory.
 func NewManager(opts *Options) *Manager {
 	m := &Manager{seed: maphash.MakeSeed()}
 	if opts != nil {

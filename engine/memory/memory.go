@@ -79,13 +79,23 @@ func New(opts *Options) *Engine { return NewNetwork(opts).Join() }
 // Bound returns how many bytes the engine's Network keeps at most: Options.Bytes.
 func (e *Engine) Bound() int { return e.net.opts.Bytes }
 
+// Accepts says why Start would refuse a class: it is not valid, or asks for more than
+// the options allow. It may be called at any time.
+func (e *Engine) Accepts(c engine.Class) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	_, err := e.net.grant(c)
+	return err
+}
+
 // Start implements engine.Bus. All nodes of a Network name the same classes.
 func (e *Engine) Start(ctx context.Context, node string, classes []engine.Class, sink engine.Sink) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("memory: start: %w", err)
 	}
 	for _, c := range classes {
-		if err := c.Validate(); err != nil {
+		if err := e.Accepts(c); err != nil {
 			return err
 		}
 	}
@@ -98,9 +108,6 @@ func (e *Engine) Start(ctx context.Context, node string, classes []engine.Class,
 	for _, c := range classes {
 		if old := n.classes[c.Name]; old != nil && old.Class != c {
 			return fmt.Errorf("memory: class %q differs from another node's", c.Name)
-		}
-		if _, err := n.grant(c); err != nil {
-			return err
 		}
 	}
 	for _, c := range classes {

@@ -166,6 +166,9 @@ func TestBytesOfAClass(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := memory.New(&tt.opts)
 			class := engine.Class{Name: "ever", Level: engine.Recoverable, Keep: 100, Bytes: tt.asks}
+			if err := e.Accepts(class); (err == nil) != (tt.keeps > 0) {
+				t.Errorf("before the start: %v", err)
+			}
 			err := e.Start(t.Context(), "node", []engine.Class{{Name: "loose", Bytes: 1 << 40}, class}, &sink{})
 			if tt.keeps == 0 {
 				if err == nil || !strings.Contains(err.Error(), "ever") {
