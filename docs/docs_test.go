@@ -179,6 +179,7 @@ func TestGuide(t *testing.T) {
 		handlers(h, chat)
 		moods(chat)
 		addGames(h)
+		addHistory(h.Rooms("support/{id}", &hub.Rule{Delivery: room.Recoverable{}}))
 		c, err := hubtest.DialRequest(t, h, httptest.NewRequest("GET", "/?user=1", nil))
 		if err != nil {
 			t.Fatal(err)
@@ -192,10 +193,24 @@ func TestGuide(t *testing.T) {
 		if got := hubtest.Expect(c, Move); got != (Step{X: 1, Y: 2}) {
 			t.Fatal(got)
 		}
-		if _, err := hubtest.Ask(c, "chat/1", History, Page{}); err != nil {
-			t.Fatal(err)
+		if got, err := hubtest.Ask(c, "chat/1", Invite, Guest{}); err != nil || got.Body != "come" {
+			t.Fatal(got, err)
 		}
 		c.ExpectNone()
+		c.Join("support/1", nil)
+		for _, body := range []string{"one", "two"} {
+			if err := h.Room("support/1").Broadcast(t.Context(), Say.New(Text{body})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		page, err := c.Request("support/1", History.New(Older{Most: 1}))
+		one := `{"type":"chat.say","content":{"body":"two"},"timestamp":\d+,"room":"support/1","cursor":"[^"]+"}`
+		if want := regexp.MustCompile(`^{"messages":\[` + one + `\],"more":true}$`); err != nil || !want.Match(page.Data) {
+			t.Errorf("%s, %v", page.Data, err)
+		}
+		if err := h.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -22,14 +22,14 @@ type Text struct {
 	Body string `json:"body"`
 }
 
-type Page struct {
-	Before time.Time `json:"before"`
-	Most   int       `json:"most"`
+type Guest struct {
+	Name  string    `json:"name"`
+	Until time.Time `json:"until"`
 }
 
 const (
-	Say     message.Kind[Text]         = "chat.say"     // one way
-	History message.Call[Page, []Text] = "chat.history" // with an answer
+	Say    message.Kind[Text]        = "chat.say"    // one way
+	Invite message.Call[Guest, Text] = "chat.invite" // with an answer
 )
 
 //doc:end
@@ -50,19 +50,19 @@ type Public struct {
 	Name string `json:"name"`
 }
 
-func seen(context.Context, *hub.Request, time.Time) error      { return nil }
-func say(ctx context.Context, r *hub.Request, in Text) error   { return r.Others(ctx, Say.New(in)) }
-func page(context.Context, *hub.Request, Page) ([]Text, error) { return nil, nil }
-func rest(context.Context, *hub.Request) (any, error)          { return "no handler", nil }
-func mayRead(_ context.Context, user, room string) bool        { return user == room }
-func users(r *http.Request) (string, error)                    { return r.URL.Query().Get("user"), nil }
+func seen(context.Context, *hub.Request, time.Time) error       { return nil }
+func say(ctx context.Context, r *hub.Request, in Text) error    { return r.Others(ctx, Say.New(in)) }
+func invite(context.Context, *hub.Request, Guest) (Text, error) { return Text{"come"}, nil }
+func rest(context.Context, *hub.Request) (any, error)           { return "no handler", nil }
+func mayRead(_ context.Context, user, room string) bool         { return user == room }
+func users(r *http.Request) (string, error)                     { return r.URL.Query().Get("user"), nil }
 
 func handlers(h *hub.Hub, chat *hub.Scope) {
 	//doc:handlers
-	hub.On(h, Seen, seen)          // messages of every room and of none
-	hub.On(chat, Say, say)         // messages to the rooms of one pattern
-	hub.Reply(chat, History, page) // the value is the answer
-	hub.OnRest(h, rest)            // everything that has no handler of its own
+	hub.On(h, Seen, seen)           // messages of every room and of none
+	hub.On(chat, Say, say)          // messages to the rooms of one pattern
+	hub.Reply(chat, Invite, invite) // the value is the answer
+	hub.OnRest(h, rest)             // everything that has no handler of its own
 	//doc:end
 }
 
@@ -187,6 +187,22 @@ func deliveries(h *hub.Hub) {
 	h.Rooms("prices/{market}", &hub.Rule{Delivery: room.Latest{Keys: 200}})
 	//doc:end
 }
+
+//doc:history
+type Older struct {
+	Before string `json:"before"` // the cursor of a message; "": the latest
+	Most   int    `json:"most"`
+}
+
+const History message.Call[Older, room.Page] = "support.history"
+
+func addHistory(support *hub.Scope) {
+	hub.Reply(support, History, func(ctx context.Context, r *hub.Request, in Older) (room.Page, error) {
+		return r.Room.History(ctx, in.Before, in.Most)
+	})
+}
+
+//doc:end
 
 func notify(ctx context.Context, h *hub.Hub) error {
 	//doc:inbox

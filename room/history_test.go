@@ -404,7 +404,7 @@ func TestHistoryBeforeAForeignCursor(t *testing.T) {
 		}
 		p, err = r.History(t.Context(), cursors["other"][i], 100)
 		var refused *message.Error
-		if got := errors.As(err, &refused) && refused.Code == message.Invalid && refused.Field == "before"; got != kept || len(p.Messages) > 0 {
+		if got := errors.As(err, &refused) && refused.Code == message.Invalid && refused.Field == "content.before"; got != kept || len(p.Messages) > 0 {
 			t.Errorf("before message %d of another room: %d messages, %v", i, len(p.Messages), err)
 		}
 	}

@@ -27,7 +27,8 @@ const (
 // shorter than limit although there are More: the cursor of its first message is where
 // the next one begins. As an answer it grows by a third where content is binary.
 // The error is a *message.Error: Invalid for a cursor that is none of this
-// room's history, or a room without one; Unavailable.
+// room's history, or a room without one; Unavailable. Its Field is "content.before", as
+// which clients best send a cursor.
 //
 // A cursor of another room is recognised by the message that this one has in its
 // place. Where that is not kept any more, nothing is before it: the page is empty.
@@ -46,7 +47,7 @@ func (r *Room) History(ctx context.Context, before string, limit int) (Page, err
 	if before != "" {
 		var err error
 		if end, err = engine.ParsePosition(before); err != nil {
-			return Page{}, &message.Error{Code: message.Invalid, Message: "this is no cursor", Field: "before"}
+			return Page{}, &message.Error{Code: message.Invalid, Message: "this is no cursor", Field: "content.before"}
 		}
 	}
 	entries, err := r.before(ctx, end, limit+1)
@@ -121,7 +122,7 @@ func (r *Room) before(ctx context.Context, end engine.Position, n int) ([]engine
 // owns says why at is not a place in the log, of which head is the end, as far as
 // that can be known: by its tag while the log knows that of the entry there.
 func (r *Room) owns(ctx context.Context, at, head engine.Position) error {
-	foreign := &message.Error{Code: message.Invalid, Message: "this cursor does not belong to the room's history", Field: "before"}
+	foreign := &message.Error{Code: message.Invalid, Message: "this cursor does not belong to the room's history", Field: "content.before"}
 	switch {
 	case at.Epoch != head.Epoch, at.Offset > head.Offset, at.Offset == head.Offset && !at.Same(head):
 		return foreign
