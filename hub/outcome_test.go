@@ -88,3 +88,38 @@ func TestOutcomeForWhoHasLeft(t *testing.T) {
 		shutDown(t, h)
 	})
 }
+
+// TestOutcomeForWhoIsThere: a member's message that comes again, as often as it may,
+// is answered as before, and its handler does not run again until the window is over.
+func TestOutcomeForWhoIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		rooms := h.Rooms("log/{id}", &hub.Rule{Delivery: room.Recoverable{}})
+		runs := 0
+		hub.Reply(rooms, message.Call[text, int]("say"), func(ctx context.Context, r *hub.Request, in text) (int, error) {
+			runs++
+			return runs, r.Others(ctx, say.New(in))
+		})
+		c := hubtest.Dial(t, h)
+		c.Join("log/1", nil)
+		send := func() message.Envelope {
+			t.Helper()
+			e := say.New(text{"hi"})
+			e.ID = "a"
+			c.Send("log/1", e)
+			return c.ExpectType("ack")
+		}
+		first := send()
+		for n := range 3 {
+			<-time.After(15 * time.Second)
+			if e := send(); string(e.Content.Data) != "1" || e.Cursor != first.Cursor || runs != 1 {
+				t.Errorf("retry %d: answered %s at %q, the first time 1 at %q; %d runs", n, e.Content.Data, e.Cursor, first.Cursor, runs)
+			}
+		}
+		<-time.After(time.Minute)
+		if e := send(); string(e.Content.Data) != "2" || e.Cursor == first.Cursor {
+			t.Errorf("after the window: answered %s at %q", e.Content.Data, e.Cursor)
+		}
+		shutDown(t, h)
+	})
+}
