@@ -309,6 +309,24 @@ func TestResume(t *testing.T) {
 	})
 }
 
+// The log lost its newest entry, the link says nothing, and the next one has the
+// offset of what was lost: only its tag tells. Taken for a repetition, it would be
+// lost without a word, as what follows it fits.
+func TestOffsetUsedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := memory.NewNetwork(nil)
+		r, out := newRig(t, network, false), &tape{}
+		r.open(t, out)
+		r.put(t, 3)
+		out.expect(t, "[1 2 3]")
+		network.Truncate(room, 1)
+		r.put(t, 1)
+		out.expect(t, "[1 2 3 regress]")
+		r.put(t, 1)
+		out.expect(t, "[1 2 3 regress 5]")
+	})
+}
+
 // TestRings: where all rings together would take too much, feeds keep their newest
 // entry only, and who comes back is served from the log.
 func TestRings(t *testing.T) {
