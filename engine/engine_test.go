@@ -61,6 +61,28 @@ func TestPosition(t *testing.T) {
 	}
 }
 
+// TestSame: offsets are used again where a log has lost its newest entries, so
+// that only tags tell.
+func TestSame(t *testing.T) {
+	p := engine.Position{Epoch: 1, Offset: 7, Tag: 3}
+	for name, tt := range map[string]struct {
+		q    engine.Position
+		want bool
+	}{
+		"equal":          {p, true},
+		"tag unknown":    {engine.Position{Epoch: 1, Offset: 7}, true},
+		"another tag":    {engine.Position{Epoch: 1, Offset: 7, Tag: 4}, false},
+		"another offset": {engine.Position{Epoch: 1, Offset: 8, Tag: 3}, false},
+		"another epoch":  {engine.Position{Epoch: 2, Offset: 7, Tag: 3}, false},
+		"elsewhere":      {engine.Position{Epoch: 1, Offset: 8}, false},
+		"nowhere":        {engine.Position{}, false},
+	} {
+		if p.Same(tt.q) != tt.want || tt.q.Same(p) != tt.want {
+			t.Errorf("%s: %v, %v; want %v", name, p.Same(tt.q), tt.q.Same(p), tt.want)
+		}
+	}
+}
+
 func TestParsePositionRefuses(t *testing.T) {
 	enc := base64.RawURLEncoding
 	body := func(offset string) string {

@@ -345,6 +345,21 @@ func TestFaults(t *testing.T) {
 	if p, _ := e.Read(t.Context(), room, engine.Position{Epoch: old.Epoch, Offset: 6, Tag: old.Tag}, 1); p.Complete || p.Anchor == nil {
 		t.Errorf("%+v", p)
 	}
+	_, _ = put(t, e, room, "8", nil)
+	_, _ = put(t, e, room, "9", nil)
+	at := func(p engine.Position) (err error) {
+		e.Append(t.Context(), room, engine.Record{At: &p}, func(_ engine.Ack, failed error) { err = failed })
+		return err
+	}
+	if h := head(t, e, room); h.Offset != old.Offset || h.Tag == old.Tag {
+		t.Errorf("head %v, lost was %v", h, old)
+	}
+	if err := at(old); !errors.Is(err, engine.ErrConflict) {
+		t.Error("stored behind an entry that was lost, whose offset is another one's now:", err)
+	}
+	if err := at(head(t, e, room)); err != nil {
+		t.Error(err)
+	}
 	n.Reset(room)
 	if a, err := put(t, e, room, "0", nil); err != nil || a.Duplicate || a.Offset != 1 || a.Epoch == old.Epoch {
 		t.Error(a, err)
