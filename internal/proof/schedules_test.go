@@ -4,16 +4,19 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hubbub-go/hubbub/client"
+	"github.com/hubbub-go/hubbub/engine"
 	"github.com/hubbub-go/hubbub/hub"
 	"github.com/hubbub-go/hubbub/hubtest"
+	"github.com/hubbub-go/hubbub/transport"
 )
 
 const (
@@ -28,8 +31,10 @@ var only = flag.Uint64("seed", 0, "run the schedule of this seed alone")
 // connections and the server fail, 1,000 times in different ways, each made from
 // its seed. Every message is acknowledged; who is told of no gap sees each one
 // exactly once, and all see them in one order. A server that loses its history
-// tells everybody of a gap, one that keeps it nobody. A seed that fails fails
-// again, alone too, with -seed: see TestSameSeed.
+// tells everybody of a gap. One that keeps it tells nobody; but in every fourth
+// schedule the room keeps little, and who has missed more than that, because it was
+// away or is too slow, is told. A seed that fails fails again, alone too, with -seed:
+// see TestSameSeed.
 func TestSchedules(t *testing.T) {
 	if *only > 0 {
 		synctest.Test(t, func(t *testing.T) { newPlay(t, *only).run() })
@@ -42,11 +47,26 @@ func TestSchedules(t *testing.T) {
 	case race:
 		seeds = 200 // they take ten times as long
 	}
+	var away, slow atomic.Int64 // who was told that more was missed than is kept
+	t.Cleanup(func() {
+		if !t.Failed() && (away.Load() == 0 || slow.Load() == 0) {
+			t.Errorf("nothing is proved of rooms that keep little: %d came back too late, %d were too slow", away.Load(), slow.Load())
+		}
+	})
 	for group := range uint64(groups) {
 		t.Run(fmt.Sprintf("group %d", group), func(t *testing.T) {
 			t.Parallel()
 			for seed := group + 1; seed <= seeds && !t.Failed(); seed += groups {
-				synctest.Test(t, func(t *testing.T) { newPlay(t, seed).run() })
+				synctest.Test(t, func(t *testing.T) {
+					p := newPlay(t, seed)
+					p.run()
+					for _, m := range p.members {
+						m.mu.Lock()
+						away.Add(m.holes.away)
+						slow.Add(m.holes.slow)
+						m.mu.Unlock()
+					}
+				})
 			}
 		})
 	}
@@ -60,6 +80,8 @@ type play struct {
 	schedule hubtest.Schedule
 	drainAt  time.Duration // 0: never
 	length   time.Duration
+	keep     int           // messages; 0: more than are sent
+	slow     bool          // in the end, when all talk at once, all are too slow
 	latency  time.Duration // of the network, so that there is something on the way
 	journal  hubtest.Journal
 	members  []*member
@@ -79,7 +101,20 @@ func newPlay(t *testing.T, seed uint64) *play {
 	if rnd.IntN(2) == 0 {
 		p.drainAt = time.Duration(rnd.Int64N(int64(p.length)))
 	}
-	p.server = serveLog(t, rnd.IntN(2) == 0, rnd.IntN(2) == 0, hub.Options{DrainTime: time.Second, Seed: seed})
+	opts := hub.Options{DrainTime: time.Second, Seed: seed}
+	talk := talk{keeps: rnd.IntN(2) == 0, echo: rnd.IntN(2) == 0}
+	if seed%4 == 0 {
+		talk.keep = 8 + int(seed/4%4)*4
+		talk.keeps = talk.keeps || seed%8 == 4 // or nobody would come back too late
+	}
+	if seed%20 == 0 {
+		talk.keep, talk.large, talk.echo, p.slow = 8, true, false, true
+		opts.Transports = []transport.Transport{transport.WebSocket(&transport.WebSocketOptions{
+			Limit: 1 << 10, Pending: 4 << 10, Log: slog.New(slog.DiscardHandler), // some ten messages
+		})}
+	}
+	p.keep = talk.keep
+	p.server = serveLog(t, talk, opts)
 	p.latency = time.Duration(rnd.IntN(200)) * time.Millisecond
 	p.server.network.OnRestart = func() { p.restart((*server).crash) }
 	return p
@@ -120,6 +155,11 @@ func (p *play) run() {
 	p.server.network.Run(context.Background(), p.schedule)
 	all.Wait()
 	<-time.After(2 * time.Minute) // everybody is back
+	if p.slow {
+		// Now that nobody is to get two messages at one instant: what goes in one write
+		// would depend on goroutines.
+		p.server.pause.Store(int64(300 * time.Millisecond))
+	}
 	for _, m := range p.members {
 		m.say()
 	}
@@ -165,6 +205,20 @@ type member struct {
 	heard []string // what its handlers were told, with the time
 	acks  []string // the same of the answers, which have a goroutine each
 	left  bool     // what comes then is not kept
+	where place
+	holes holes
+}
+
+// place is how far a member has got.
+type place struct {
+	last engine.Position // of what it has seen, or was told of
+	back bool            // and has seen nothing since
+}
+
+// holes counts how often a member was told that more was missed than is kept.
+type holes struct {
+	away int64 // when it came back
+	slow int64 // while it was there
 }
 
 // note adds to what the member keeps.
@@ -178,17 +232,33 @@ func (m *member) note(to *[]string, format string, args ...any) {
 
 type gap struct {
 	client.Gap
-	at time.Time
+	at    time.Time
+	after engine.Position // the last that was seen before
+}
+
+// move notes how far the member is, and returns how far it was. m.mu is held.
+func (m *member) move(cursor string) (before engine.Position) {
+	at, err := engine.ParsePosition(cursor)
+	if err != nil {
+		m.Errorf("seed %d: %s is told of the cursor %q: %v", m.seed, m.name, cursor, err)
+	}
+	before, m.where.last = m.where.last, at
+	return before
 }
 
 // enter joins, while all is well. Nobody says anything before all are there.
 func (m *member) enter() {
 	var err error
 	m.client, err = client.Dial(m.Context(), "ws://hub/", &client.Options{
-		Dial:     m.server.dial,
-		Seed:     m.seed<<8 + uint64(m.nth) + 1,
-		OnStatus: func(s client.Status) { m.note(&m.heard, "is %v, resumed: %t, retry: %v", s.State, s.Resumed, s.Retry) },
-		OnError:  func(err error) { m.Errorf("seed %d: %s: %v", m.seed, m.name, err) },
+		Dial: m.server.dial,
+		Seed: m.seed<<8 + uint64(m.nth) + 1,
+		OnStatus: func(s client.Status) {
+			m.note(&m.heard, "is %v, resumed: %t, retry: %v", s.State, s.Resumed, s.Retry)
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.where.back = m.where.back || s.State == client.Connected
+		},
+		OnError: func(err error) { m.Errorf("seed %d: %s: %v", m.seed, m.name, err) },
 	})
 	if err != nil {
 		m.Errorf("seed %d: %v", m.seed, err)
@@ -200,16 +270,33 @@ func (m *member) enter() {
 		m.journal.Gap(log1, m.name)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.gaps = append(m.gaps, gap{g, time.Now()})
+		m.gaps = append(m.gaps, gap{g, time.Now(), m.move(g.Cursor)})
+		switch {
+		case g.Reason != "window":
+		case m.where.back:
+			m.holes.away++
+		default:
+			m.holes.slow++
+		}
+		m.where.back = false
 	})
 	m.room.OnLost(func(err error) { m.Errorf("seed %d: %s is out: %v", m.seed, m.name, err) })
 	client.On(m.room, say, func(in client.Message[text]) {
 		m.note(&m.heard, "sees %q", in.Content.Body)
 		m.journal.See(log1, m.name, in.Content.Body, in.Cursor)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.move(in.Cursor)
+		m.where.back = false
 	})
-	if _, err := m.room.Join(m.Context(), nil); err != nil {
+	info, err := m.room.Join(m.Context(), nil)
+	if err != nil {
 		m.Errorf("seed %d: %v", m.seed, err)
+		return
 	}
+	m.mu.Lock()
+	m.move(info.Cursor)
+	m.mu.Unlock()
 	m.journal.Join(log1, m.name)
 }
 
@@ -262,14 +349,27 @@ func (m *member) say() {
 	}()
 }
 
-// checkGaps wants one for each history that was lost, unless the member was away
-// for several of them, and no others.
+// checkGaps wants a gap for each history that was lost, unless the member was away
+// for several of them; one where the room keeps little only if the member had missed
+// more than that; and no others. That none is missing, the journal proves.
 func (m *member) checkGaps() {
-	wrong := slices.ContainsFunc(m.gaps, func(g gap) bool { return !g.Certain || g.Reason != "epoch" })
-	if wrong || len(m.gaps) > len(m.lost) {
-		m.Errorf("seed %d: %s is told of the gaps %+v, and the history was lost at %v", m.seed, m.name, m.gaps, m.lost)
+	var anew []gap
+	for _, g := range m.gaps {
+		to, err := engine.ParsePosition(g.Cursor)
+		switch missed := int64(to.Offset) - int64(g.after.Offset); {
+		case err == nil && g.Certain && g.Reason == "epoch":
+			anew = append(anew, g)
+		case err != nil || !g.Certain || g.Reason != "window" || m.keep == 0:
+			m.Errorf("seed %d: %s is told of the gap %+v", m.seed, m.name, g)
+		case to.Epoch != g.after.Epoch || missed <= int64(m.keep):
+			m.Errorf("seed %d: %s is told of the gap %+v, though the %d messages after its last one, %v, were all kept",
+				m.seed, m.name, g, missed, g.after)
+		}
 	}
-	if n := len(m.lost); n > 0 && (len(m.gaps) == 0 || m.gaps[len(m.gaps)-1].at.Before(m.lost[n-1])) {
+	if len(anew) > len(m.lost) {
+		m.Errorf("seed %d: %s is told of the gaps %+v, and the history was lost at %v", m.seed, m.name, anew, m.lost)
+	}
+	if n := len(m.lost); n > 0 && (len(anew) == 0 || anew[len(anew)-1].at.Before(m.lost[n-1])) {
 		m.Errorf("seed %d: %s is not told of the gap of %v, but of %+v", m.seed, m.name, m.lost[n-1], m.gaps)
 	}
 }

@@ -3,10 +3,12 @@ package proof_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +36,7 @@ type server struct {
 	opts    hub.Options
 	rooms   func(*hub.Hub)
 	store   *memory.Network // outlives the server; nil: each one has its own
+	pause   atomic.Int64    // before anything is written to a connection, in nanoseconds
 
 	hub     *hub.Hub
 	web     *http.Server
@@ -48,22 +51,37 @@ func serve(t *testing.T, opts hub.Options, rooms func(*hub.Hub)) *server {
 	return s
 }
 
-// serveLog starts one with a room that keeps its history; where that outlives the
-// server, it is kept as in a broker. Those who publish may get their own messages.
-func serveLog(t *testing.T, keeps, echo bool, opts hub.Options) *server {
+// talk says what rooms there are that keep their history.
+type talk struct {
+	keeps bool // it outlives the server, as in a broker
+	echo  bool // those who publish get their own messages
+	keep  int  // room.Recoverable.Keep
+	large bool // entries are: a feed has few of the newest, the others are to be read
+}
+
+// serveLog starts a server with a room that keeps its history.
+func serveLog(t *testing.T, talk talk, opts hub.Options) *server {
 	s := &server{t: t, network: hubtest.NewNetwork(t), opts: opts}
 	s.opts.Log = slog.New(slog.DiscardHandler)
+	// An entry has who is not to get it, here people who are never there: that makes
+	// it large, but not the message.
+	var nobody []string
+	if talk.large {
+		for i := range 1500 {
+			nobody = append(nobody, fmt.Sprint("nobody", i))
+		}
+	}
 	s.rooms = func(h *hub.Hub) {
 		// Longer than anybody is away: what is sent again is recognised.
-		rule := &hub.Rule{Delivery: room.Recoverable{Dedupe: time.Hour}}
+		rule := &hub.Rule{Delivery: room.Recoverable{Keep: talk.keep, Dedupe: time.Hour}}
 		hub.On(h.Rooms("log/{id}", rule), say, func(ctx context.Context, r *hub.Request, in text) error {
-			if echo {
-				return r.All(ctx, say.New(in))
+			if talk.echo {
+				return r.All(ctx, say.New(in), room.Except(nobody...))
 			}
-			return r.Others(ctx, say.New(in))
+			return r.Others(ctx, say.New(in), room.Except(nobody...))
 		})
 	}
-	if keeps {
+	if talk.keeps {
 		s.store = memory.NewNetwork(nil)
 		keeper := s.store.Join() // with the last node the logs would end
 		if err := keeper.Start(t.Context(), "keeper", nil, deaf{}); err != nil {
@@ -82,6 +100,34 @@ func (deaf) Frame(engine.Topic, []byte)         {}
 func (deaf) Entry(engine.Topic, engine.Entry)   {}
 func (deaf) Link(bool, func(engine.Topic) bool) {}
 
+// paced is a listener whose connections wait before they write.
+type paced struct {
+	net.Listener
+	pause *atomic.Int64
+}
+
+// Accept implements net.Listener.
+func (l paced) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return pacedConn{c, l.pause}, nil
+}
+
+type pacedConn struct {
+	net.Conn
+	pause *atomic.Int64
+}
+
+// Write implements net.Conn.
+func (c pacedConn) Write(p []byte) (int, error) {
+	if d := time.Duration(c.pause.Load()); d > 0 {
+		<-time.After(d)
+	}
+	return c.Conn.Write(p)
+}
+
 func (s *server) start() {
 	opts := s.opts
 	if s.store != nil {
@@ -89,7 +135,7 @@ func (s *server) start() {
 	}
 	s.hub = hub.New(&opts)
 	s.rooms(s.hub)
-	web, l := &http.Server{Handler: s.hub}, s.network.Listener()
+	web, l := &http.Server{Handler: s.hub}, paced{s.network.Listener(), &s.pause}
 	s.web = web
 	s.serving.Go(func() { _ = web.Serve(l) })
 }
