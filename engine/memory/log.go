@@ -86,7 +86,7 @@ func (n *Network) head(to engine.Topic) engine.Position {
 	if t := n.topics[to]; t != nil {
 		return t.log.position()
 	}
-	return engine.Position{Epoch: n.epoch}
+	return engine.Position{Epoch: *n.epochs.of(to)}
 }
 
 // answer queues the answer to an append, and holds Close up until it is given.
@@ -137,7 +137,7 @@ func (e *Engine) look(ctx context.Context, ts []engine.Topic, show func(*history
 		if c == nil {
 			return errNoLog(name)
 		}
-		h := &history{class: c, epoch: n.epoch}
+		h := &history{class: c, epoch: *n.epochs.of(name)}
 		if t := n.topics[name]; t != nil {
 			h = t.log
 			n.size -= h.trim(n.now())

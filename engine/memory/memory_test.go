@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -314,6 +315,46 @@ func TestForgets(t *testing.T) {
 		c, _ := put(t, e, room, "k", nil)
 		if c.Duplicate || c.Epoch == a.Epoch {
 			t.Errorf("%v after %v", c, a)
+		}
+	})
+}
+
+// A room in which nothing was published keeps its epoch when logs of other rooms are
+// forgotten, but for few; a log that was forgotten never has an epoch again that it
+// had.
+func TestForgottenByFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := start(t, memory.NewNetwork(nil), &sink{})
+		const empty, used = 1000, 40
+		before := make([]engine.Position, empty)
+		for i := range before {
+			before[i] = head(t, e, chat(fmt.Sprint("empty", i)))
+		}
+		had := map[string][]uint64{}
+		for range 3 {
+			for i := range used {
+				name := fmt.Sprint("used", i)
+				a, err := put(t, e, chat(name), "", nil)
+				if err != nil || slices.Contains(had[name], a.Epoch) {
+					t.Fatalf("%s is in the epoch %d, and had %d; %v", name, a.Epoch, had[name], err)
+				}
+				had[name] = append(had[name], a.Epoch)
+			}
+			<-time.After(2 * time.Hour)
+			for name, epochs := range had {
+				if h := head(t, e, chat(name)); h.Offset != 0 || slices.Contains(epochs, h.Epoch) {
+					t.Fatalf("%s is at %v when it was forgotten, and had the epochs %d", name, h, epochs)
+				}
+			}
+		}
+		changed := 0
+		for i := range before {
+			if head(t, e, chat(fmt.Sprint("empty", i))) != before[i] {
+				changed++
+			}
+		}
+		if changed > empty/50 {
+			t.Errorf("%d of %d empty rooms have another epoch when %d logs were forgotten", changed, empty, used)
 		}
 	})
 }

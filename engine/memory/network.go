@@ -2,6 +2,7 @@ package memory
 
 import (
 	"fmt"
+	"hash/fnv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,7 @@ type Network struct {
 	classes map[string]*class
 	topics  map[engine.Topic]*topic
 	nodes   int
-	epoch   uint64        // of logs to come
+	epochs  epochs        // of logs to come
 	size    int           // of all logs, as Options.Bytes counts
 	held    int           // of it, what cannot be given up: see history.held
 	full    time.Duration // until then it is no use to look for memory again
@@ -33,10 +34,8 @@ type Network struct {
 
 // NewNetwork returns a network without nodes.
 func NewNetwork(opts *Options) *Network {
-	n := &Network{
-		started: time.Now(), epoch: newEpoch(),
-		classes: map[string]*class{}, topics: map[engine.Topic]*topic{},
-	}
+	n := &Network{started: time.Now(), classes: map[string]*class{}, topics: map[engine.Topic]*topic{}}
+	n.epochs.renew()
 	if opts != nil {
 		n.opts = *opts
 	}
@@ -87,6 +86,28 @@ func newEpoch() uint64 {
 	}
 }
 
+// epochs are those of logs to come, by the hash of their names: a log that was
+// forgotten gets another one, and so do few others that have no entry yet. Their
+// number is fixed, as that of names is not; they take 32 KiB.
+type epochs [4096]uint64
+
+// renew gives every log to come another epoch.
+func (e *epochs) renew() {
+	next := newEpoch()
+	for i := range e {
+		e[i] = next
+	}
+}
+
+// of returns the epoch of a log to come.
+func (e *epochs) of(name engine.Topic) *uint64 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name.Class))
+	_, _ = h.Write([]byte{0})
+	_, _ = h.Write([]byte(name.Name))
+	return &e[h.Sum32()%uint32(len(e))]
+}
+
 // now is the time as entries and logs keep it: 8 bytes, monotonic.
 func (n *Network) now() time.Duration { return time.Since(n.started) }
 
@@ -96,7 +117,7 @@ func (n *Network) topic(name engine.Topic) *topic {
 	if t == nil {
 		t = &topic{net: n, name: name}
 		if c := n.classOf(name); c != nil {
-			t.log = &history{class: c, epoch: n.epoch, cost: logCost + len(name.Name)}
+			t.log = &history{class: c, epoch: *n.epochs.of(name), cost: logCost + len(name.Name)}
 			n.size += t.log.cost
 		}
 		n.topics[name] = t
@@ -153,8 +174,8 @@ func (n *Network) forget(t *topic) {
 		return
 	}
 	n.shelve(t, nowhere)
-	if h.offset > 0 && h.epoch == n.epoch {
-		n.epoch = newEpoch()
+	if next := n.epochs.of(t.name); h.offset > 0 && h.epoch == *next {
+		*next = newEpoch()
 	}
 	n.size -= h.cost
 	n.held -= h.held()
@@ -163,7 +184,8 @@ func (n *Network) forget(t *topic) {
 
 // end forgets everything. n.mu is held.
 func (n *Network) end() {
-	n.topics, n.classes, n.size, n.held, n.epoch = map[engine.Topic]*topic{}, map[string]*class{}, 0, 0, newEpoch()
+	n.topics, n.classes, n.size, n.held = map[engine.Topic]*topic{}, map[string]*class{}, 0, 0
+	n.epochs.renew()
 	if n.sweep != nil {
 		n.sweep.Stop()
 		n.sweep = nil
@@ -180,8 +202,8 @@ func (n *Network) Reset(room engine.Topic) {
 		return
 	}
 	h := t.log
-	n.epoch = newEpoch()
-	h.epoch = n.epoch
+	h.epoch = newEpoch()
+	*n.epochs.of(room) = h.epoch
 	n.held -= h.held()
 	n.size -= h.clear()
 	h.offset, h.before, h.head = 0, 0, 0
