@@ -31,9 +31,10 @@
 //
 // # What was missed
 //
-// A room that keeps history continues after the last message whose handlers
-// have returned; what comes twice is handled once. Whatever cannot be had is
-// told by Room.OnGap, before anything that follows the hole.
+// A room that keeps history continues after the last message that was received;
+// what has been waits for its handlers, also while there is no connection, and is
+// handled in order, once, unless Leave ends that. Whatever cannot be had is told by
+// Room.OnGap, or by Room.OnLost, before anything that follows the hole.
 //
 // # Handlers
 //

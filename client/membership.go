@@ -11,12 +11,11 @@ type membership struct {
 	wanted  bool // by the application
 	joined  bool
 	been    bool // joined before, by the same call of Join
-	heard   bool // before that, uninvited, what is kept: the join continues it
-	epoch   int  // counts the calls of Join and Leave, so that nothing outlives its membership
+	heard   bool // uninvited, on this connection, what is kept: the next join continues it
+	epoch   int  // counts what begins without a past: a Join, or being put in
+	left    int  // by Leave: nothing of an epoch before that is handled any more
 	leaving int  // leaves that the server has not answered
 	attempt int  // counts joins on the wire, so that a late answer finds itself outdated
-	resumes int  // counts those that said where to resume
-	void    int  // what is kept and came after fewer resumes than that comes again
 	order   int  // among the rooms, by the first call of Join
 	content message.Raw
 	info    Info
@@ -44,33 +43,6 @@ func (m *membership) fresh() bool {
 // ended reports whether there was a membership and is none.
 func (m *membership) ended() bool { return m.order > 0 && !m.wanted }
 
-// origin says when something came: in which epoch, and after how many resumes.
-type origin struct{ epoch, resumes int }
-
-func (m *membership) now() origin { return origin{m.epoch, m.resumes} }
-
-// uninvited marks, by a negative epoch, what comes from a room into which the server has
-// put a client that did not ask for it.
-func (m *membership) uninvited() origin { return origin{-1 - m.epoch, m.resumes} }
-
-// over reports whether what came then is not to be handled any more. What came
-// uninvited still is after the next Join, which does not end anything.
-func (m *membership) over(o origin) bool {
-	if o.epoch < 0 {
-		return m.epoch > -o.epoch
-	}
-	return o.epoch != m.epoch
-}
-
-// repeats reports whether what came then, and has a place in the room's history, comes
-// again, because the room was resumed before it was handled.
-func (m *membership) repeats(o origin) bool { return o.resumes < m.void }
-
-// hole reports whether one that came then is to be told. Where the room is about to be
-// resumed in front of it the server is going to say what is missing.
-func (m *membership) hole(o origin) bool {
-	if o.resumes < m.resumes && !m.joined {
-		m.void = m.resumes
-	}
-	return !m.repeats(o)
-}
+// over reports whether what came in that epoch is not to be handled any more. Only Leave
+// ends that: what the server has ended, or a Join follows, is handled before what follows.
+func (m *membership) over(epoch int) bool { return epoch < m.left }

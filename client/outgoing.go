@@ -47,6 +47,9 @@ type request struct {
 	doubted bool          // before a hole
 }
 
+// inPlace reports whether the answer stands in the place of the message in its room.
+func (r *request) inPlace() bool { return !r.again && !r.doubted }
+
 // bound reports whether r counts for Options.QueueMessages: what the protocol
 // itself has to say does not.
 func (r *request) bound() bool { return r.policy != now }

@@ -48,6 +48,54 @@ func (w *wirePresence) whole() bool {
 	return w.Presence != nil || w.Members != nil && w.Joined == nil && w.Left == nil && w.Updated == nil
 }
 
+// presence takes a message that tells who comes and goes.
+func (s *socket) presence(e *message.Envelope, size int) {
+	r, from := s.room(e)
+	if r == nil {
+		return
+	}
+	if e.Type == envelope.Left && e.From == s.welcome.ID {
+		s.expelled(r, size)
+		return
+	}
+	s.client.mu.Lock()
+	if !r.member.joined { // there is no list to begin with
+		s.client.mu.Unlock()
+		return
+	}
+	change, err := r.who.apply(e)
+	s.client.mu.Unlock()
+	told := func() {
+		if err != nil {
+			s.client.opts.OnError(inRoom(r.name, err))
+			return
+		}
+		call(r, from, &r.onPresence, change)
+		r.passed(from, e.Cursor)
+	}
+	if s.put(told, size) {
+		r.received(from, e.Cursor)
+	}
+}
+
+// expelled ends a membership that the server has ended; of one that was not asked for,
+// only what was heard.
+func (s *socket) expelled(r *Room, size int) {
+	why := message.Errorf(message.NotMember, "the server has taken the client out of the room %q", r.name)
+	s.client.mu.Lock()
+	if !r.member.joined { // or it was left meanwhile
+		r.member.heard = r.member.heard && r.member.wanted
+		s.client.mu.Unlock()
+		return
+	}
+	ends, then := r.lost(why, why)
+	s.client.mu.Unlock()
+	ends.tell()
+	if !s.put(then, size) { // nothing else will say so
+		s.client.inbox.post(event{run: then})
+	}
+}
+
 // roster is who is in a room: the last whole list, and what came after it.
 // Client.mu guards it.
 type roster struct {

@@ -97,9 +97,9 @@ func add[T any](r *Room, to *[]func(T), fn func(T)) {
 }
 
 // call runs the handlers in fns, unless the room was left meanwhile.
-func call[T any](r *Room, o origin, fns *[]func(T), v T) {
+func call[T any](r *Room, epoch int, fns *[]func(T), v T) {
 	r.client.mu.Lock()
-	all, left := *fns, r.member.over(o)
+	all, left := *fns, r.member.over(epoch)
 	r.client.mu.Unlock()
 	if left {
 		return
@@ -113,8 +113,9 @@ func call[T any](r *Room, o origin, fns *[]func(T), v T) {
 // which may be nil, is for the server's admission rule. Join waits for the
 // connection; without a deadline in ctx it gives up after Options.Timeout. The
 // error is a *message.Error if the server refuses. A second Join of the same room
-// changes nothing. Where the server has put the client into the room before, what was
-// heard of its history continues, or OnGap tells what is missing.
+// changes nothing. Where the server has put the client into the room before, on the same
+// connection, what was heard of its history continues, or OnGap tells what is missing.
+// What was received before Join is handled before what follows it.
 func (r *Room) Join(ctx context.Context, content any) (Info, error) {
 	c := r.client
 	ctx, cancel := bounded(ctx, c.opts.Timeout)
@@ -168,9 +169,8 @@ func (r *Room) wait(content message.Raw) *waiter {
 	r.member.waiter.calls++
 	if !r.member.wanted {
 		r.member.wanted, r.member.content = true, content
-		r.member.epoch++
 		if !r.member.heard {
-			r.position = position{}
+			r.begin()
 		}
 		if r.member.order == 0 {
 			r.client.joins++
@@ -204,7 +204,6 @@ func (r *Room) giveUp(w *waiter, why error) (Info, error) {
 			c.out.add(r.farewell(nil))
 			signal(c.socket.wake)
 		}
-		r.member.epoch++
 		r.forget(why)
 	}
 	return Info{}, why
@@ -220,7 +219,6 @@ func (r *Room) request() *request {
 	q.frame, _ = r.client.encode(message.Envelope{Type: envelope.Join, Room: r.name, ID: q.id, Content: r.member.content})
 	if r.position.cursor != "" {
 		q.data = withSince(q.frame, r.position.cursor)
-		r.member.resumes++
 	}
 	q.answer = func(e message.Envelope, err error) { r.answered(attempt, len(q.data), e, err) }
 	q.stop = r.client.after(q.id, r.client.opts.Timeout)
@@ -250,11 +248,12 @@ func (r *Room) answered(attempt, size int, e message.Envelope, err error) {
 		return
 	}
 	s := c.socket
+	from, hole := r.member.epoch, r.hole(&answer)
 	var ends settled
 	var then func()
 	switch {
 	case err == nil:
-		then = r.entered(&answer)
+		then = r.entered(&answer, hole)
 	case r.foreign(err):
 		r.position = position{} // which the next answer makes a gap
 		c.out.hurry(r.request())
@@ -270,8 +269,10 @@ func (r *Room) answered(attempt, size int, e message.Envelope, err error) {
 	ends.tell()
 	switch {
 	case then == nil:
-	case err == nil:
-		s.put(then, size) // an ack is only read from a socket
+	case err == nil: // an ack is only read from a socket
+		if s.put(then, size) && hole {
+			r.restart(from, answer.Cursor)
+		}
 	default:
 		c.inbox.post(event{run: then})
 	}
@@ -293,26 +294,29 @@ type joinAnswer struct {
 	Reason    string       `json:"reason"`
 }
 
+// hole reports whether the room continues and the server does not say that nothing is
+// missing. Client.mu is held.
+func (r *Room) hole(a *joinAnswer) bool {
+	return (r.member.been || r.member.heard) && (a.Recovered == nil || !*a.Recovered)
+}
+
 // entered returns what the handlers are to be told. Client.mu is held.
-func (r *Room) entered(a *joinAnswer) func() {
-	from, before := r.member.now(), r.who.count
-	continues := r.member.been || r.member.heard
-	recovered := a.Recovered != nil && *a.Recovered
+func (r *Room) entered(a *joinAnswer, hole bool) func() {
+	from, before := r.member.epoch, r.who.count
 	change := r.who.reset(a.Presence, a.Members)
+	if !r.member.been && !r.member.heard {
+		r.position = position{cursor: a.Cursor, latest: a.Cursor}
+	}
+	if hole {
+		r.client.out.doubt(r)
+	}
 	r.member.joined, r.member.been = true, true
 	r.member.info = Info{Members: a.Members, Presence: slices.Clone(r.who.list), Cursor: a.Cursor}
 	r.settle(r.member.info, nil)
-	if recovered { // what waits for handlers comes again
-		r.member.void = r.member.resumes
-	}
-	if !continues {
-		r.position.restart(a.Cursor)
-	}
 	told := r.onPresence // not those that come later: they know the list
 	gap := Gap{Certain: a.Recovered != nil, Reason: a.Reason, Cursor: a.Cursor}
 	return func() {
-		// What was recovered follows; until it is processed the old cursor holds.
-		if continues && !recovered {
+		if hole {
 			r.gap(from, gap)
 		}
 		if len(change.Joined)+len(change.Left)+len(change.Updated) > 0 || change.Count != before {
@@ -322,16 +326,13 @@ func (r *Room) entered(a *joinAnswer) func() {
 }
 
 // gap tells of a hole; the room continues behind it.
-func (r *Room) gap(o origin, gap Gap) {
+func (r *Room) gap(epoch int, gap Gap) {
 	r.client.mu.Lock()
-	hole := r.member.hole(o)
-	if hole && !r.member.over(o) {
-		r.position.restart(gap.Cursor)
+	if r.member.epoch == epoch {
+		r.position.latest = gap.Cursor
 	}
 	r.client.mu.Unlock()
-	if hole {
-		call(r, o, &r.onGap, gap)
-	}
+	call(r, epoch, &r.onGap, gap)
 }
 
 // joinAgain tries once more, later, on the same connection. A join without an
@@ -367,10 +368,9 @@ func (r *Room) stopAgain() {
 // refused ends the membership: it is the server's last word. What came uninvited
 // meanwhile has been dropped. Client.mu is held.
 func (r *Room) refused(err error) (settled, func()) {
-	heard := r.member.heard
+	heard, from := r.member.heard, r.member.epoch
 	ends, then := r.lost(err, fmt.Errorf("client: joining %q again: %w", r.name, err))
 	if then == nil && heard {
-		from := r.member.uninvited()
 		then = func() { r.gap(from, Gap{}) }
 	}
 	return ends, then
@@ -385,7 +385,7 @@ func (r *Room) lost(err, why error) (ends settled, then func()) {
 		}
 		return q.never(err, err)
 	})
-	been, from := r.member.been, r.member.now()
+	been, from := r.member.been, r.member.epoch
 	r.forget(err)
 	if !been {
 		return ends, nil // Join tells it
@@ -411,9 +411,11 @@ func (r *Room) settle(info Info, err error) {
 	}
 }
 
-// down keeps the membership for the next connection. Client.mu is held.
+// down keeps the membership for the next connection; where there is none, the server
+// decides anew, and nothing that was heard continues. Client.mu is held.
 func (r *Room) down() {
 	r.member.joined = false
+	r.member.heard = r.member.heard && r.member.wanted
 	r.member.attempt++
 	r.stopAgain()
 }
@@ -430,13 +432,12 @@ func (r *Room) Leave(ctx context.Context) error {
 	defer cancel()
 	result := make(chan error, 1)
 	c.mu.Lock()
+	r.begin()
+	r.member.left, r.member.heard = r.member.epoch, false
 	if !r.member.wanted { // but what came before may wait for handlers
-		r.member.epoch += 2 // as by a Join and a Leave
-		r.member.heard = false
 		c.mu.Unlock()
 		return nil
 	}
-	r.member.epoch++
 	r.forget(fmt.Errorf("%w: the room %q was left", ErrClosed, r.name))
 	if c.socket == nil { // a connection that ends leaves all its rooms
 		ends := c.out.each(func(q *request) error {

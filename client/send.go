@@ -123,25 +123,19 @@ func (c *Client) deliver(e *message.Envelope) {
 	}
 }
 
-// receive calls the handlers of a message of the room, unless it came twice, comes
-// again, or the room was left.
-func (r *Room) receive(o origin, e *message.Envelope) {
-	c, kept := r.client, e.Cursor != ""
+// receive calls the handlers of a message of the room, unless the room was left.
+func (r *Room) receive(epoch int, e *message.Envelope) {
+	c := r.client
 	c.mu.Lock()
-	all := r.own.handlers[e.Type]
-	skip := r.member.over(o) || kept && (r.member.repeats(o) || r.position.known(e.Cursor))
+	all, left := r.own.handlers[e.Type], r.member.over(epoch)
 	c.mu.Unlock()
-	if skip {
+	if left {
 		return
 	}
 	for _, h := range all {
 		h.run(e)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if kept && !r.member.over(o) { // also if it comes again since: it is known then
-		r.position.processed(e.Cursor)
-	}
+	r.passed(epoch, e.Cursor)
 }
 
 // Receipt is the server's ack of a message.

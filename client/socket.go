@@ -126,10 +126,10 @@ func (s *socket) pinged(ctx context.Context) bool {
 	return false
 }
 
-// put hands handlers over. What finds no space before the connection ends is
+// put hands handlers over; false: there was no space before the connection ended, so it is
 // missed, as what comes after it is.
-func (s *socket) put(run func(), size int) {
-	_ = s.client.inbox.put(s.ctx, event{run: run, bytes: max(1, size)}, s.hold)
+func (s *socket) put(run func(), size int) bool {
+	return s.client.inbox.put(s.ctx, event{run: run, bytes: max(1, size)}, s.hold) == nil
 }
 
 // hold is told when the client stops reading, and when it goes on.
@@ -313,28 +313,28 @@ func (s *socket) receive(e *message.Envelope, size int) {
 	}
 }
 
-// room returns the room of e, and the origin of what it says; nil where that is not to be
+// room returns the room of e, and the epoch of what it says; nil where that is not to be
 // heard. What comes before the answer to the join and has a place in the room's history is
 // that of an earlier one, which was not waited for, and comes again. What has none does
 // not: the server has put the client into the room.
-func (s *socket) room(e *message.Envelope) (*Room, origin) {
+func (s *socket) room(e *message.Envelope) (*Room, int) {
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch r := c.rooms[e.Room]; {
 	case r == nil:
 	case r.member.joined:
-		return r, r.member.now()
+		return r, r.member.epoch
 	case !r.member.wanted && r.member.leaving == 0:
 		if tells(e) && !r.member.heard {
 			r.member.heard = true
-			r.position.advance("") // that of an earlier membership
+			r.begin()
 		}
-		return r, r.member.uninvited()
+		return r, r.member.epoch
 	case r.member.fresh() && e.Cursor == "" && !envelope.System(e.Type):
-		return r, r.member.now()
+		return r, r.member.epoch
 	}
-	return nil, origin{}
+	return nil, 0
 }
 
 func (s *socket) answered(e *message.Envelope, size int) {
@@ -354,6 +354,9 @@ func (s *socket) answered(e *message.Envelope, size int) {
 	}
 	r, from := s.room(e)
 	own := r != nil && q != nil && e.Cursor != ""
+	if own {
+		r.placed(from, q, e.Cursor)
+	}
 	if own && c.inbox.idle() { // who waits for the answer finds it in Room.Cursor
 		r.acked(from, q, e.Cursor)
 		own = false
@@ -385,45 +388,9 @@ func inRoom(room string, err error) error {
 func (s *socket) message(e *message.Envelope, size int) {
 	if e.Room == "" {
 		s.put(func() { s.client.deliver(e) }, size)
-	} else if r, from := s.room(e); r != nil {
-		s.put(func() { r.receive(from, e) }, size)
+	} else if r, from := s.room(e); r != nil && !r.known(e.Cursor) && s.put(func() { r.receive(from, e) }, size) {
+		r.received(from, e.Cursor)
 	}
-}
-
-func (s *socket) presence(e *message.Envelope, size int) {
-	r, from := s.room(e)
-	switch {
-	case r == nil || from.epoch < 0: // there is no list to begin with
-		return
-	case e.Type == envelope.Left && e.From == s.welcome.ID:
-		s.expelled(r, from, size)
-		return
-	}
-	s.client.mu.Lock()
-	change, err := r.who.apply(e)
-	s.client.mu.Unlock()
-	s.put(func() {
-		if err != nil {
-			s.client.opts.OnError(inRoom(r.name, err))
-			return
-		}
-		call(r, from, &r.onPresence, change)
-		r.passed(from, e.Cursor)
-	}, size)
-}
-
-// expelled ends a membership that the server has ended.
-func (s *socket) expelled(r *Room, from origin, size int) {
-	why := message.Errorf(message.NotMember, "the server has taken the client out of the room %q", r.name)
-	s.client.mu.Lock()
-	if r.member.over(from) { // it was left meanwhile
-		s.client.mu.Unlock()
-		return
-	}
-	ends, then := r.lost(why, why)
-	s.client.mu.Unlock()
-	ends.tell()
-	s.put(then, size)
 }
 
 func (s *socket) gap(e *message.Envelope, size int) {
@@ -436,7 +403,9 @@ func (s *socket) gap(e *message.Envelope, size int) {
 		s.client.mu.Lock()
 		s.client.out.doubt(r)
 		s.client.mu.Unlock()
-		s.put(func() { r.gap(from, Gap{Certain: true, Reason: content.Reason, Cursor: content.Cursor}) }, size)
+		if s.put(func() { r.gap(from, Gap{Certain: true, Reason: content.Reason, Cursor: content.Cursor}) }, size) {
+			r.restart(from, content.Cursor)
+		}
 	}
 }
 
