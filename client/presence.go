@@ -14,6 +14,9 @@ type Member struct {
 	ID      string      // of the peer; of the user's first one in a room merged by user
 	User    string      // "" for an anonymous one
 	Content message.Raw // the public state, as the server decided it; see Raw.Decode
+	// Was, in Presence.Updated, is the ID under which the member was known until now, where
+	// that is another one: it is back, or there on another connection instead.
+	Was string
 }
 
 // Presence is a change of who is in a room.
@@ -212,14 +215,17 @@ func (r *roster) leave(w *wireMember) Member {
 
 // update changes the state of a member, or the id under which it is known.
 func (r *roster) update(w *wireMember) Member {
-	m, id := w.member(), w.From
+	m, was := w.member(), w.From
 	if w.Was != "" {
-		id = w.Was
+		was = w.Was
 	}
-	if i := r.find(id, m.User); i >= 0 {
-		r.list[i] = m
+	if i := r.find(was, m.User); i >= 0 {
+		was, r.list[i] = r.list[i].ID, m
 	} else if r.listed {
 		r.list = append(r.list, m)
+	}
+	if was != m.ID {
+		m.Was = was // which is no news to who looks at the list
 	}
 	return m
 }

@@ -1131,9 +1131,9 @@ func TestPresenceBatches(t *testing.T) {
 		})
 		p.send(`{"type":"presence","room":"chat/1","content":{"members":4,"joined":[{"from":"c"},{"from":"d"}],"left":[{"from":"b","user":"ub"}],"updated":[{"from":"a","content":{"body":"AA"}}]}}`)
 		p.send(`{"type":"presence","room":"chat/1","content":{"members":4,"updated":[{"from":"c2","was":"c","user":"uc","content":{"body":"C"}}]}}`)
-		p.send(`{"type":"presence","room":"chat/1","content":{"members":4,"updated":[{"from":"stranger"}]}}`)
+		p.send(`{"type":"presence","room":"chat/1","content":{"members":4,"updated":[{"from":"stranger","was":"unknown"}]}}`)
 		p.send(`{"type":"left","room":"chat/1","from":"nobody"}`)
-		want := []string{"4 +cd -b ~a", "4 + - ~c2", "4 + - ~stranger", "4 + -nobody ~"}
+		want := []string{"4 +cd -b ~a", "4 + - ~c2 (was c)", "4 + - ~stranger (was unknown)", "4 + -nobody ~"}
 		if got := rec.take(); !slices.Equal(got, want) {
 			t.Errorf("%q", got)
 		}
@@ -1191,6 +1191,9 @@ func TestPresenceAnew(t *testing.T) {
 func ids(members []client.Member) (s string) {
 	for _, m := range members {
 		s += m.ID
+		if m.Was != "" {
+			s += " (was " + m.Was + ")"
+		}
 	}
 	return s
 }
