@@ -79,7 +79,8 @@ type lifetime struct {
 // *Refusal if the server answered with HTTP, a *CloseError if it closed the
 // connection.
 func Dial(ctx context.Context, url string, opts *Options) (*Client, error) {
-	c := &Client{url: url, inbox: newInbox(), rooms: map[string]*Room{}}
+	c := &Client{url: url, rooms: map[string]*Room{}}
+	c.inbox = newInbox(func() { c.opts.OnError(errSlow) })
 	c.own = place{client: c, handlers: map[string][]*handler{}}
 	c.out.waiting = map[string]*request{}
 	c.asks = map[string]func(context.Context, message.Raw) (any, error){}

@@ -41,8 +41,12 @@
 // The functions that are passed to On, OnGap, OnLost and OnPresence, and OnStatus
 // and OnError of the Options, run one at a time, in the order in which things
 // happened. They may use everything of this package; Close does not wait for
-// them. Reading goes on beside them until 256 messages, or 4 MiB, wait for a slow
-// one; then the client stops reading, which also holds up the answers behind
-// those messages. Only answers to the server's questions, see OnAsk, have
-// goroutines of their own.
+// them. Reading goes on beside them, answers and pings included, until 16,384
+// messages, or 16 MiB of them, wait; that is the most that a client holds, besides
+// some 8 MiB to keep them in. Then it stops reading until one of them has been taken,
+// and OnError says that handlers are too slow. A handler that waits for an answer then,
+// as in Send, does not get it before its time is over, which is ErrUnknown; and a
+// server that hears no answer to its pings may close the connection. What takes long,
+// or sends for each message, is better done elsewhere, as behind a channel. Only
+// answers to the server's questions, see OnAsk, have goroutines of their own.
 package client

@@ -35,6 +35,7 @@ var (
 	errSilent   = errors.New("client: no sign of life from the server")
 	errNoAnswer = errors.New("client: no answer in time")
 	errLost     = errors.New("client: the connection was lost")
+	errSlow     = errors.New("client: handlers are too slow: nothing more was read, answers neither, until they took some of what waits")
 )
 
 // CloseError says with which close frame the server ended the connection; the

@@ -6,9 +6,11 @@ import (
 	"sync"
 )
 
+// What sixteen rooms that keep as much as they do by default catch up with has its place,
+// so that answers are read beside it.
 const (
-	inboxMessages = 256
-	inboxBytes    = 4 << 20
+	inboxMessages = 16 << 10
+	inboxBytes    = 16 << 20
 	mostStatuses  = 64
 )
 
@@ -23,18 +25,20 @@ type event struct {
 // it is full.
 type inbox struct {
 	filled, freed chan struct{} // of 1
+	slow          func()        // is called, in place of a handler, when it has filled up
 
 	mu       sync.Mutex
 	events   []event
 	messages int
 	bytes    int
 	running  bool // handlers of a message are being called
+	full     bool // and has not been half empty since
 	muted    bool // messages are thrown away
 	ended    bool
 }
 
-func newInbox() *inbox {
-	return &inbox{filled: make(chan struct{}, 1), freed: make(chan struct{}, 1)}
+func newInbox(slow func()) *inbox {
+	return &inbox{filled: make(chan struct{}, 1), freed: make(chan struct{}, 1), slow: slow}
 }
 
 func signal(c chan struct{}) {
@@ -67,11 +71,18 @@ func (q *inbox) offer(e event) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.messages >= inboxMessages || q.messages > 0 && q.bytes+e.bytes > inboxBytes {
+		if !q.full && !q.half() { // it comes first, because it is about what waits
+			q.full = true
+			q.events = slices.Insert(q.events, 0, event{run: q.slow})
+		}
 		return false
 	}
 	q.add(e)
 	return true
 }
+
+// half reports whether it is half empty at least.
+func (q *inbox) half() bool { return q.messages <= inboxMessages/2 && q.bytes <= inboxBytes/2 }
 
 // post adds what cannot wait: the few things that do not come from the server.
 func (q *inbox) post(e event) {
@@ -118,6 +129,7 @@ func (q *inbox) take() (event, bool) {
 				q.messages--
 				q.bytes -= e.bytes
 				q.running = true
+				q.full = q.full && !q.half()
 			}
 			q.mu.Unlock()
 			signal(q.freed)

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -67,7 +68,7 @@ func TestJoinAfterTheEnd(t *testing.T) {
 	})
 	bubble(t, "the end is told where it finds no space before the connection is lost", func(t *testing.T) {
 		s, slow := newServer(t), make(chan struct{})
-		c, p := dial(t, s, client.Options{})
+		c, p := dial(t, s, client.Options{OnError: func(error) {}})
 		r := joined(t, c, p, "chat/1", `{"members":1}`)
 		rec := &record{}
 		r.OnLost(func(err error) { rec.add("lost: %v", codeOf(err)) })
@@ -87,10 +88,12 @@ func TestJoinAfterTheEnd(t *testing.T) {
 	})
 }
 
-// fill sends as much as the client takes while a handler is busy.
+// fill sends exactly what the client takes while a handler is busy.
 func fill(p *peer) {
-	for range 257 {
-		p.send(`{"type":"say","content":{"body":"wait"}}`)
+	const around = `{"type":"say","content":{"body":""}}`
+	p.send(around)
+	for range 16 {
+		p.send(`{"type":"say","content":{"body":%q}}`, strings.Repeat("x", 1<<20-len(around)))
 	}
 	synctest.Wait()
 }

@@ -60,8 +60,9 @@ type Options struct {
 	// OnStatus is told every change of Status.
 	OnStatus func(Status)
 	// OnError is told the errors that nothing else tells: those that the server
-	// sent without saying what they answer, and messages that could not be
-	// decoded. Default: a warning of slog.Default.
+	// sent without saying what they answer, messages that could not be decoded, and
+	// that handlers are too slow, once until they have caught up by half, see the
+	// package's documentation. Default: a warning of slog.Default.
 	OnError func(error)
 }
 

@@ -989,16 +989,20 @@ func TestReceivedUntilTakenOut(t *testing.T) {
 
 // TestSlowHandler: reading goes on, so that the connection is not taken for dead,
 // until too much waits; then the client stops reading, and does not take the
-// server for dead either.
+// server for dead either. That is told once.
 func TestSlowHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t)
-		c, p := dial(t, s, client.Options{})
+		rec := &record{}
+		c, p := dial(t, s, client.Options{OnError: func(err error) { rec.add("%.33v", err) }})
 		r := joined(t, c, p, "chat/1", `{"members":1}`)
 		n, slow := 0, make(chan struct{})
 		client.On(r, say, func(client.Message[text]) {
 			<-slow
 			n++
+			if n == 1 || n == 20_000 {
+				rec.add("%d", n)
+			}
 		})
 		for range 200 {
 			p.say("", "x")
@@ -1020,7 +1024,7 @@ func TestSlowHandler(t *testing.T) {
 		written := make(chan struct{})
 		go func() {
 			defer close(written)
-			for range 200 {
+			for range 19_800 {
 				p.say("", "x")
 			}
 		}()
@@ -1033,8 +1037,11 @@ func TestSlowHandler(t *testing.T) {
 		close(slow)
 		<-written
 		synctest.Wait()
-		if _, _, count := s.numbers(); n != 400 || count != 1 {
+		if _, _, count := s.numbers(); n != 20_000 || count != 1 {
 			t.Errorf("%d messages on %d connections", n, count)
+		}
+		if got := rec.take(); !slices.Equal(got, []string{"1", "client: handlers are too slow: no", "20000"}) {
+			t.Errorf("%q", got)
 		}
 	})
 }
@@ -1043,7 +1050,8 @@ func TestSlowHandler(t *testing.T) {
 func TestSlowHandlerOfLargeMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t)
-		c, p := dial(t, s, client.Options{})
+		told := atomic.Int32{}
+		c, p := dial(t, s, client.Options{Limit: 20 << 20, OnError: func(error) { told.Add(1) }})
 		n, slow := 0, make(chan struct{})
 		client.On(c, blob, func(m client.Message[[]byte]) {
 			<-slow
@@ -1053,21 +1061,21 @@ func TestSlowHandlerOfLargeMessages(t *testing.T) {
 		large := strings.Repeat("x", 100<<10)
 		go func() {
 			defer close(written)
-			for range 60 {
+			for range 200 {
 				p.bytes(`{"type":"blob"}`, large)
 				sent.Add(1)
 			}
-			p.bytes(`{"type":"blob"}`, strings.Repeat("x", 5<<20)) // more than the bound, alone
+			p.bytes(`{"type":"blob"}`, strings.Repeat("x", 17<<20)) // more than the bound, alone
 		}()
 		pending(t, written)
-		if got := sent.Load(); got < 40 || got > 43 { // 4 MiB, one with the handler, one with the reader
+		if got := sent.Load(); got < 163 || got > 166 { // 16 MiB, one with the handler, one with the reader
 			t.Errorf("%d messages", got)
 		}
 		close(slow)
 		<-written
 		synctest.Wait()
-		if n != 61 {
-			t.Errorf("%d messages", n)
+		if n != 201 || told.Load() != 1 {
+			t.Errorf("%d messages, told %d times", n, told.Load())
 		}
 	})
 }

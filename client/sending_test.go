@@ -548,6 +548,42 @@ func TestInsideAHandler(t *testing.T) {
 	})
 }
 
+// TestInsideABusyHandler: what a handler waits for comes, though as much waits behind it as
+// several rooms catch up with.
+func TestInsideABusyHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`)
+		done := make(chan error)
+		client.On(r, say, func(m client.Message[text]) {
+			if m.Content.Body == "c1" {
+				_, err := client.Send(context.Background(), c, say, text{"hi"})
+				done <- err
+				_, err = client.Call(context.Background(), c, history, 1)
+				done <- err
+			}
+		})
+		for i := 1; i <= 4000; i++ {
+			p.say(fmt.Sprint("c", i), fmt.Sprint("c", i))
+		}
+		began := time.Now()
+		for _, answer := range []wire{p.expect("say"), {}} {
+			if answer.ID == "" {
+				answer = p.expect("history")
+			}
+			p.ack(answer, "[]", "")
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if d := time.Since(began); d != 0 {
+			t.Errorf("it took %v", d)
+		}
+		wantCursor(t, r, "c4000")
+	})
+}
+
 // TestBytes, T22: both ways.
 func TestBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
