@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"context"
+	"errors"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -159,6 +161,84 @@ func TestPutInAgain(t *testing.T) {
 			if got := rec.take(); !slices.Equal(got, []string{"1", "6"}) {
 				t.Errorf("%q", got)
 			}
+		})
+	}
+}
+
+// turned is a connection that is written to in turn with whoever takes from the channel.
+type turned struct {
+	net.Conn
+	turn chan struct{} // of 1
+}
+
+func (c *turned) Write(b []byte) (int, error) {
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	return c.Conn.Write(b)
+}
+
+// TestLeaveAndJoinAtOnce: what was sent before a Leave goes before it, though a Join follows
+// before anything could be written; where the connection is lost before that, it is not for
+// the next membership either.
+func TestLeaveAndJoinAtOnce(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s, turn := newServer(t), make(chan struct{}, 1)
+			c, err := client.Dial(t.Context(), "ws://hub/ws", &client.Options{Lazy: true, Dial: func(ctx context.Context) (net.Conn, error) {
+				conn, err := s.dial(ctx)
+				return &turned{conn, turn}, err
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer over(c)
+			p := s.welcomed()
+			r := joined(t, c, p, "chat/1", `{"members":1}`)
+			turn <- struct{}{} // nothing can be written
+			results := []<-chan sending{send(r, "being written"), send(r, "waits")}
+			synctest.Wait()
+			left := later(func() error { return r.Leave(context.Background()) })
+			synctest.Wait()
+			again := join(r, nil)
+			synctest.Wait()
+			results = append(results, send(r, "of the next"))
+			synctest.Wait()
+			if cut {
+				p.cut()
+				<-turn
+				p = s.welcomed().again()
+				p.admit(`{"members":1}`)
+				for _, body := range []string{"being written", "of the next"} {
+					w := p.expect("say")
+					if bodyOf(t, w) != body {
+						t.Errorf("%s, want %q", w.Content, body)
+					}
+					p.ack(w, "", "")
+				}
+				if got := <-results[1]; !errors.Is(got.err, client.ErrClosed) {
+					t.Errorf("%v", got.err)
+				}
+				<-again
+				return
+			}
+			<-turn
+			for _, body := range []string{"being written", "waits"} {
+				w := p.expect("say")
+				if bodyOf(t, w) != body {
+					t.Errorf("%s, want %q", w.Content, body)
+				}
+				p.ack(w, "", "")
+			}
+			p.ack(p.expect("leave"), "", "")
+			p.admit(`{"members":1}`)
+			p.ack(p.expect("say"), "", "")
+			for _, result := range results {
+				if got := <-result; got.err != nil {
+					t.Error(got.err)
+				}
+			}
+			<-left
+			<-again
 		})
 	}
 }

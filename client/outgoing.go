@@ -45,6 +45,7 @@ type request struct {
 	sent    bool          // on some connection
 	again   bool          // on an earlier connection, too
 	doubted bool          // before a hole
+	leaving bool          // before a leave that waits behind it, and so for no later join
 }
 
 // inPlace reports whether the answer stands in the place of the message in its room.
@@ -145,7 +146,7 @@ func (o *outgoing) next() *request {
 	}
 	for e := o.items.Front(); e != nil; e = e.Next() {
 		r := e.Value.(*request)
-		if r.written || r.room != nil && r.room.member.joining() {
+		if r.written || r.room != nil && r.room.member.joining() && !r.leaving {
 			continue
 		}
 		r.written, r.sent = true, true
@@ -174,6 +175,15 @@ func (o *outgoing) unwritten() (n int) {
 func (o *outgoing) doubt(r *Room) {
 	for _, q := range o.waiting {
 		q.doubted = q.doubted || q.sent && q.room == r
+	}
+}
+
+// leave lets what was sent to a room go before the leave that follows.
+func (o *outgoing) leave(r *Room) {
+	for e := o.items.Front(); e != nil; e = e.Next() {
+		if q := e.Value.(*request); q.room == r {
+			q.leaving = !q.written
+		}
 	}
 }
 
@@ -227,10 +237,12 @@ func (o *outgoing) down() settled {
 		switch {
 		case r.policy == now:
 			return errLost
+		case r.leaving && !r.sent: // the connection has left by its end
+			return r.room.wasLeft()
 		case r.sent && (r.policy != repeat || r.room != nil && r.room.member.ended()):
 			return unknown(errLost)
 		}
-		r.written, r.again = false, r.sent
+		r.written, r.again, r.leaving = false, r.sent, false
 		return nil
 	})
 	o.urgent = nil

@@ -423,8 +423,8 @@ func (r *Room) down() {
 // Leave ends the membership at once: no handler of the room is called any more,
 // and a Join that waits ends with ErrClosed. Then it waits for the server; without
 // a deadline in ctx for Options.Timeout. Messages to the room that were sent
-// before Leave go before it; without a connection they end with ErrClosed, and with
-// ErrUnknown if it was lost before their answer. Leaving a room that is not joined, or
+// before Leave go before it, whatever follows; without a connection they end with
+// ErrClosed, and with ErrUnknown if it was lost before their answer. Leaving a room that is not joined, or
 // not any more, tells the server nothing.
 func (r *Room) Leave(ctx context.Context) error {
 	c := r.client
@@ -438,18 +438,19 @@ func (r *Room) Leave(ctx context.Context) error {
 		c.mu.Unlock()
 		return nil
 	}
-	r.forget(fmt.Errorf("%w: the room %q was left", ErrClosed, r.name))
+	r.forget(r.wasLeft())
 	if c.socket == nil { // a connection that ends leaves all its rooms
 		ends := c.out.each(func(q *request) error {
 			if q.room != r {
 				return nil
 			}
-			return q.never(ErrClosed, fmt.Errorf("%w: the room %q was left", ErrClosed, r.name))
+			return q.never(ErrClosed, r.wasLeft())
 		})
 		c.mu.Unlock()
 		ends.tell()
 		return nil
 	}
+	c.out.leave(r)
 	c.out.add(r.farewell(func(_ message.Envelope, err error) { result <- err }))
 	signal(c.socket.wake)
 	c.mu.Unlock()
@@ -463,6 +464,8 @@ func (r *Room) Leave(ctx context.Context) error {
 		return fmt.Errorf("client: leaving %q: %w", r.name, context.Cause(ctx))
 	}
 }
+
+func (r *Room) wasLeft() error { return fmt.Errorf("%w: the room %q was left", ErrClosed, r.name) }
 
 // farewell is a leave. Client.mu is held.
 func (r *Room) farewell(answer func(message.Envelope, error)) *request {
