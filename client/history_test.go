@@ -17,6 +17,7 @@ import (
 // logHub has rooms log/{id} that keep what is said and pass it on to the others.
 func logHub(d room.Recoverable, handled func(string)) *hub.Hub {
 	h := hub.New(&hub.Options{Log: slog.New(slog.DiscardHandler), DrainTime: 50 * time.Millisecond})
+	h.Rooms("chat/{id}", nil)
 	hub.On(h.Rooms("log/{id}", &hub.Rule{Delivery: d}), say, func(ctx context.Context, r *hub.Request, in text) error {
 		handled(in.Body)
 		return r.Others(ctx, say.New(in))
@@ -129,5 +130,59 @@ func TestHistoryOverARestart(t *testing.T) {
 	listen(t, logHub(room.Recoverable{}, func(string) {}), s.Listener.Addr().String())
 	if g := get(t, gaps); !g.Certain || g.Reason != "epoch" || g.Cursor == "" {
 		t.Errorf("%+v", g)
+	}
+}
+
+// TestJoinSince: a program that is started anew goes on after the cursor it has kept, and
+// is told where that is not possible.
+func TestJoinSince(t *testing.T) {
+	h := logHub(room.Recoverable{Keep: 5}, func(string) {})
+	s := listen(t, h, "")
+	post := func(name, body string) string {
+		t.Helper()
+		receipt, err := h.Room(name).Publish(t.Context(), say.New(text{body}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return receipt.Cursor
+	}
+	for _, tt := range []struct {
+		name, kept string
+		missed     int
+		want       string
+	}{
+		{"log/few", "", 3, "[m1 m2 m3 live]"},
+		{"log/many", "", 200, "[gap window live]"},
+		{"log/strange", "!?", 3, "[gap  live]"},
+		{"chat/1", "AQ", 0, "[gap  live]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cursor := tt.kept
+			if cursor == "" {
+				cursor = post(tt.name, "before")
+			}
+			for i := range tt.missed {
+				post(tt.name, fmt.Sprint("m", i+1))
+			}
+			c := connect(t, s, client.Options{})
+			var got []string
+			r, done := c.Room(tt.name), make(chan struct{})
+			r.OnGap(func(g client.Gap) { got = append(got, "gap "+g.Reason) })
+			client.On(r, say, func(m client.Message[text]) {
+				if got = append(got, m.Content.Body); m.Content.Body == "live" {
+					close(done)
+				}
+			})
+			if _, err := r.JoinSince(t.Context(), nil, cursor); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Room(tt.name).Broadcast(t.Context(), say.New(text{"live"})); err != nil {
+				t.Fatal(err)
+			}
+			<-done
+			if fmt.Sprint(got) != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
 	}
 }

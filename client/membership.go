@@ -11,7 +11,7 @@ type membership struct {
 	wanted  bool // by the application
 	joined  bool
 	been    bool // joined before, by the same call of Join
-	heard   bool // uninvited, on this connection, what is kept: the next join continues it
+	heard   bool // what is kept, before it was joined, as by the server's doing on this connection: the next join continues it
 	epoch   int  // counts what begins without a past: a Join, or being put in
 	left    int  // by Leave: nothing of an epoch before that is handled any more
 	leaving int  // leaves that the server has not answered

@@ -117,6 +117,18 @@ func call[T any](r *Room, epoch int, fns *[]func(T), v T) {
 // connection, what was heard of its history continues, or OnGap tells what is missing.
 // What was received before Join is handled before what follows it.
 func (r *Room) Join(ctx context.Context, content any) (Info, error) {
+	return r.join(ctx, content, "")
+}
+
+// JoinSince is Join for a program that has kept a cursor from before it was started
+// anew, that of the last message it has dealt with: what came after it follows, or OnGap
+// tells what is missing. With an empty cursor it is Join; where the room is joined
+// already, it changes nothing.
+func (r *Room) JoinSince(ctx context.Context, content any, cursor string) (Info, error) {
+	return r.join(ctx, content, cursor)
+}
+
+func (r *Room) join(ctx context.Context, content any, since string) (Info, error) {
 	c := r.client
 	ctx, cancel := bounded(ctx, c.opts.Timeout)
 	defer cancel()
@@ -133,7 +145,7 @@ func (r *Room) Join(ctx context.Context, content any) (Info, error) {
 		defer c.mu.Unlock()
 		return r.member.info, nil
 	}
-	w := r.wait(raw)
+	w := r.wait(raw, since)
 	c.mu.Unlock()
 	select {
 	case <-w.done:
@@ -161,16 +173,20 @@ func (r *Room) admission(content any) (message.Raw, error) {
 }
 
 // wait begins a membership, unless there is one that only the connection keeps
-// from being joined. Client.mu is held.
-func (r *Room) wait(content message.Raw) *waiter {
+// from being joined; it continues behind since, unless that is empty. Client.mu is held.
+func (r *Room) wait(content message.Raw, since string) *waiter {
 	if r.member.waiter == nil {
 		r.member.waiter = &waiter{done: make(chan struct{})}
 	}
 	r.member.waiter.calls++
 	if !r.member.wanted {
 		r.member.wanted, r.member.content = true, content
-		if !r.member.heard {
+		if !r.member.heard || since != "" {
 			r.begin()
+		}
+		if since != "" {
+			r.position.restart(since)
+			r.member.heard = true
 		}
 		if r.member.order == 0 {
 			r.client.joins++
