@@ -1,9 +1,9 @@
-import { Link } from './link.js';
 import { Channel } from './channel.js';
 import { HubbubError } from './errors.js';
 import { settings, type Settings } from './options.js';
 import { Outgoing } from './outgoing.js';
 import { RoomImpl } from './room.js';
+import { Link } from './link.js';
 import type { Off, Options, State, Welcome, WhyClosed } from './types.js';
 import { uuid } from './uuid.js';
 import { encode, sizeOf, type Envelope } from './wire.js';

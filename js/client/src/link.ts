@@ -122,11 +122,9 @@ export class Link {
         return;
       }
       this._after(this._heartbeat, () => this._ping());
+      if (type == 'bye') this._retryAfter = (content as { retryAfter?: number } | undefined)?.retryAfter;
       if (type == 'pong') this.rtt = Date.now() - (content as number);
-      else {
-        if (type == 'bye') this._retryAfter = (content as { retryAfter?: number } | undefined)?.retryAfter;
-        this._owner._receive(envelope);
-      }
+      else this._owner._receive(envelope);
     } catch (error) {
       this._owner._fail(error);
     }

@@ -17,8 +17,8 @@ export type Settings = typeof DEFAULTS & Options;
 
 /** An option that is undefined is one that was not given. */
 export function settings(options: Options): Settings {
-  const all: Record<string, unknown> = { ...DEFAULTS };
-  for (const [name, value] of Object.entries(options)) if (value != null) all[name] = value;
+  const all: Record<string, unknown> = { ...options };
+  for (const name in DEFAULTS) all[name] ??= DEFAULTS[name as keyof typeof DEFAULTS];
   return all as unknown as Settings;
 }
 

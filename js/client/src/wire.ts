@@ -20,18 +20,14 @@ const encoder = new TextEncoder();
 
 /** Bytes travel behind the envelope as they are, everything else inside it as JSON. */
 export function encode(head: object, content: unknown): Frame {
-  const bytes = bytesOf(content);
+  const bytes = content instanceof ArrayBuffer ? new Uint8Array(content)
+    : ArrayBuffer.isView(content) && new Uint8Array(content.buffer, content.byteOffset, content.byteLength);
   if (!bytes) return JSON.stringify({ ...head, content });
   const prefix = encoder.encode(JSON.stringify(head) + '\n');
   const frame = new Uint8Array(prefix.length + bytes.length);
   frame.set(prefix);
   frame.set(bytes, prefix.length);
   return frame;
-}
-
-function bytesOf(content: unknown): Uint8Array | undefined {
-  if (content instanceof ArrayBuffer) return new Uint8Array(content);
-  if (ArrayBuffer.isView(content)) return new Uint8Array(content.buffer, content.byteOffset, content.byteLength);
 }
 
 export function decode(data: string | ArrayBuffer): Envelope {

@@ -62,6 +62,14 @@ describe('connecting', () => {
     assert.equal(MockSocket.all.length, 1);
   });
 
+  test('an option that is undefined or null is one that was not given', () => {
+    make({ connectTimeout: undefined, retryMin: null, token: null, jitter: 0 });
+    pass(9999);
+    assert.equal(MockSocket.live.length, 1);
+    pass(1);
+    assert.deepEqual([MockSocket.live.length, untilNext()], [0, 4000]);
+  });
+
   test('http means ws', () => {
     hub = connect('https://chat.example/ws', { WebSocket: MockSocket });
     assert.equal(MockSocket.last.url, 'wss://chat.example/ws');
