@@ -97,11 +97,9 @@ export class HubImpl extends Channel {
     const item = this._outgoing._settle(id!);
     if (type == 'ack') {
       item?._done(answer);
-      if (place) {
-        if (this._outgoing._inOrder(id!, item)) place._processed(cursor);
-        // Published where the room is, it is the next one. Resuming does not skip it: it may come itself.
-        else if (cursor && item?._since && item._since == place.cursor) place.cursor = cursor;
-      }
+      if (this._outgoing._inOrder(id!, item)) place?._receive(answer);
+      // Published where the room is, it is the next one. Resuming does not skip it: it may come itself.
+      else if (cursor && item?._since && item._since == place?.cursor) place!.cursor = cursor;
       return;
     }
     const { code, message, field, retryAfter } = (content ?? {}) as HubbubError;

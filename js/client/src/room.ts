@@ -35,7 +35,7 @@ export class RoomImpl extends Channel {
   private _again?: boolean; // it was a member before, or has lost its place
   cursor?: string;
   _resume?: string; // the same, or before own messages in front of it
-  private readonly _seen = new Map<string, boolean | undefined>(); // cursors that were processed, and whether as a message
+  private readonly _seen = new Map<string, boolean>(); // cursors that were processed, and whether as a message
 
   constructor(readonly _hub: HubImpl, override readonly name: string) {
     super();
@@ -68,16 +68,6 @@ export class RoomImpl extends Channel {
       // A connection that ends leaves all its rooms.
       _fail: (error: HubbubError) => error.code == 'unknown' ? resolve() : reject(error),
     })).finally(() => this._leaving--);
-  }
-
-  /**
-   * Whether what comes does not count, as the application is no member and has asked to be
-   * one, or not to be. What comes before the answer to a join and has a place is that of an
-   * earlier membership, and comes again: the join says from where. What has none is heard
-   * where the server has put the client into the room.
-   */
-  private _deaf(placed: unknown): unknown {
-    return !this.joined && (this._leaving || this._promise && (this._again || placed));
   }
 
   private _request(type: string, content: unknown, result: { _done(ack: Envelope): void; _fail(error: unknown): void }): void {
@@ -160,32 +150,35 @@ export class RoomImpl extends Channel {
     this.cursor = this._resume = cursor;
   }
 
+  /**
+   * Everything that the room tells, acks of own messages too. It does not count where the
+   * application is no member and has asked to be one, or not to be. What comes before the
+   * answer to a join and has a place is that of an earlier membership, and comes again: the
+   * join says from where. What has none is heard where the server has put the client into
+   * the room.
+   *
+   * Cursors are opaque: they can be kept and recognised, nothing else. The message itself
+   * may follow its ack, and is news.
+   */
   _receive(message: Envelope): void {
     const { type, content, cursor } = message;
-    if (this._deaf(cursor || type == 'gap' || type == 'left') || this._seen.get(cursor!)) return;
+    const seen = this._seen.get(cursor!);
+    if (seen || !this.joined && (this._leaving || this._promise && (this._again || cursor || type == 'gap' || type == 'left'))) return;
     if (type == 'gap') {
       const { reason, cursor: next } = (content ?? {}) as Gap;
       this._restart(next);
       this._hub._outgoing._doubt();
-      this._emit(type, { missed: 'certain', reason, cursor: next });
+      this._emit('gap', { missed: 'certain', reason, cursor: next });
       return;
     }
     if (this.joined) this.presence._apply(message); // there is no list to begin with
-    this._emit(type, message);
-    this._processed(cursor, true);
+    if (cursor && seen == null) this._resume = cursor; // at once: a handler may join, or connect again
+    if (cursor) this._seen.set(cursor, type != 'ack');
+    if (this._seen.size > REMEMBERED) this._seen.delete(this._seen.keys().next().value!);
+    if (type != 'ack') this._emit(type, message);
+    if (cursor && seen == null && this._resume == cursor) this.cursor = cursor;
     // The server has taken us out: it is a leave that nobody has asked for.
     if (type == 'left' && message.from == this._hub.id) this._forget(new HubbubError('not_member'));
-  }
-
-  /**
-   * Cursors are opaque: they can be kept and recognised, nothing else. The message
-   * itself may follow its ack, and is news.
-   */
-  _processed(cursor: string | undefined, delivered?: boolean): void {
-    if (!cursor || this._deaf(cursor)) return;
-    if (!this._seen.has(cursor)) this.cursor = this._resume = cursor;
-    this._seen.set(cursor, delivered || this._seen.get(cursor));
-    if (this._seen.size > REMEMBERED) this._seen.delete(this._seen.keys().next().value!);
   }
 
   _fail(error: unknown): void {

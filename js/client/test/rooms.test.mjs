@@ -344,6 +344,16 @@ describe('a room into which the server puts the client', () => {
     assert.equal(admit(again(), { recovered: true }).since, 'c3');
   });
 
+  test('may be joined in the handler of a message, and goes on after that one', () => {
+    room.on('msg', ({ content }) => { if (content === 'c2') room.join().catch(() => {}); });
+    const socket = up();
+    for (const cursor of ['c1', 'c2', 'c3']) msg(socket, cursor, cursor);
+    assert.equal(room.cursor, 'c2');
+    assert.equal(admit(socket, { cursor: 'c2', recovered: true }).since, 'c2');
+    for (const cursor of ['c3', 'c4']) msg(socket, cursor, cursor);
+    assert.deepEqual([names(), room.cursor], [['c1', 'c2', 'join', 'c3', 'c4'], 'c4']);
+  });
+
   test('may be joined, and what no history has goes on meanwhile', () => {
     const socket = up();
     msg(socket, 'before');
@@ -842,6 +852,31 @@ describe('what was missed', () => {
     assert.deepEqual(events.filter((event) => typeof event === 'string'), ['three', 'four', 'live']);
     assert.equal(events.some(([event]) => event === 'gap'), false);
     assert.equal(events.find(([event]) => event === 'join')[1].recovered, true);
+  });
+
+  test('a message is seen when its handlers have returned, whatever they do', () => {
+    const seen = [];
+    room.on('msg', () => seen.push(room.cursor));
+    room.join();
+    admit(up(), { cursor: 'c0' });
+    msg(MockSocket.last, 'one', 'c1');
+    for (const restart of [() => hub.close(), () => { hub.close(); hub.connect(); }]) {
+      const off = room.on('msg', () => {
+        off();
+        restart();
+      });
+      msg(MockSocket.last, 'two', 'c2');
+      hub.connect();
+      assert.equal(admit(up(), { recovered: true }).since, 'c2');
+      msg(MockSocket.last, 'two', 'c2');
+      room.leave().catch(() => {});
+      room.join().catch(() => {});
+      assert.equal(room.cursor, undefined);
+      admit(MockSocket.last, { cursor: 'c1' });
+    }
+    room.on('msg', () => room.leave().catch(() => {}));
+    msg(MockSocket.last, 'two', 'c2');
+    assert.deepEqual([seen, room.cursor], [['c0', 'c1', 'c1', 'c1'], undefined]);
   });
 
   test('the cursor of the join counts for a room in which nothing happened', () => {
