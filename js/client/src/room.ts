@@ -57,6 +57,7 @@ export class RoomImpl extends Channel {
 
   async leave(): Promise<void> {
     const quit = this._hub._link._isUp && this._quit(); // before a listener joins again
+    this._restart();
     this._forget();
     await quit;
   }
@@ -117,32 +118,37 @@ export class RoomImpl extends Channel {
     // It may have been heard, or be so yet: leaving makes the next answer say what was
     // missed, and not that we are there already.
     if (code == 'timeout') this._quit().catch(() => {});
-    if (field == 'since' && this.cursor) { // not of this server: begin anew, which tells a gap
+    if (field == 'since' && this._resume) { // not of this server: begin anew, which tells a gap
       this._restart();
       this._again = true;
       return this._up();
     }
-    if (this._waiting) return this._forget(error);
-    if (PASSING.includes(code)) later(retryAfter, () => { if (current == this._join) this._up(); });
+    if (this._waiting) {
+      this._forget(error);
+      // Where the server has put the client into the room, what came meanwhile did not count.
+      if (this._seen.size && !this._leaving) this._emit('gap', { missed: 'possible' });
+    } else if (PASSING.includes(code)) later(retryAfter, () => { if (current == this._join) this._up(); });
     else {
       this._forget(error);
       this._fail(error);
     }
   }
 
-  /** The application is no longer here; whoever waits for a join is told why. */
+  /**
+   * The application is no longer here. Who waits for a join is told why, and the next one
+   * goes on where this one would have.
+   */
   private _forget(error?: unknown): void {
-    const wasHere = this._again;
+    const { _again, _waiting } = this;
     this._join++;
     this._hub._outgoing._over(this);
-    this._promise = undefined;
-    this._waiting?._fail(error ?? new HubbubError('closed'));
-    this._waiting = undefined;
+    this._promise = this._waiting = undefined;
     this.joined = this._again = false;
-    this._restart();
+    if (_waiting) _waiting._fail(error ?? new HubbubError('closed'));
+    else this._restart();
     this.presence._reset();
     this._endInboxes();
-    if (wasHere) this._emit('leave', error);
+    if (_again && !_waiting) this._emit('leave', error);
   }
 
   private _restart(cursor?: string): void {

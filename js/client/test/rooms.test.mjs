@@ -396,6 +396,80 @@ describe('a room into which the server puts the client', () => {
     assert.deepEqual(names(), ['before', 'join', 'gap']);
   });
 
+  test('may be joined again where the first try had no answer, and goes on where it was', async () => {
+    const noAnswer = [
+      (socket) => {
+        for (let i = 0; i < 2; i++) {
+          pass(5001);
+          socket.frame({ type: 'x' });
+        }
+        msg(socket, 'c3', 'c3'); // while the server hears that we leave
+        return socket;
+      },
+      () => {
+        hub.close();
+        hub.connect();
+        return up();
+      },
+    ];
+    let socket = up();
+    for (const [i, miss] of noAnswer.entries()) {
+      events = [];
+      msg(socket, 'c1', 'c1');
+      const joined = outcome(room.join());
+      msg(socket, 'c2', 'c2');
+      socket = miss(socket);
+      await settle();
+      assert.equal(joined.now.code, ['timeout', 'closed'][i]);
+      for (const leave of socket.take('leave')) socket.ack(leave);
+      room.join().catch(() => {});
+      assert.equal(admit(socket, { recovered: true }).since, 'c1');
+      for (const cursor of ['c2', 'c3', 'c4']) msg(socket, cursor, cursor);
+      assert.deepEqual(names(), ['c1', 'join', 'c2', 'c3', 'c4']);
+      room.leave().catch(() => {});
+      socket.ack(socket.take('leave').at(-1));
+      await settle();
+    }
+    events = [];
+    msg(socket, 'c5', 'c5');
+    room.join().catch(() => {});
+    room.leave().catch(() => {}); // asked for: what comes then has no past
+    room.join().catch(() => {});
+    const [first, second] = socket.take('join');
+    assert.deepEqual([first.since, 'since' in second], ['c5', false]);
+    socket.ack(second, { cursor: 'c7' });
+    assert.deepEqual(names(), ['c5', 'join']);
+  });
+
+  test('tells what came while a join was refused as a gap, and goes on', async () => {
+    const socket = up();
+    const refused = (code) => {
+      const joined = outcome(room.join());
+      msg(socket, 'meanwhile', 'c2');
+      socket.error(socket.take('join')[0], { code });
+      return joined;
+    };
+    const joined = refused('denied'); // nothing was heard
+    msg(socket, 'c1', 'c1');
+    refused('rate_limited');
+    assert.deepEqual([names(), events.at(-1)], [['c1', 'gap'], ['gap', { missed: 'possible' }]]);
+    msg(socket, 'c3', 'c3');
+    const again = room.join();
+    assert.equal(admit(socket, { recovered: true }).since, 'c3');
+    await again;
+    assert.deepEqual([joined.now.code, names()], ['denied', ['c1', 'gap', 'c3', 'join']]);
+  });
+
+  test('has not been left where it was never joined', async () => {
+    const socket = up();
+    msg(socket, 'before', 'c1');
+    const joined = outcome(room.join());
+    socket.error(socket.take('join')[0], { code: 'invalid', field: 'since' });
+    socket.error(socket.take('join')[0], { code: 'denied' });
+    await settle();
+    assert.deepEqual([joined.now.code, names()], ['denied', ['before']]);
+  });
+
   test('is left like any other: the server is told, and the promise waits for its answer', async () => {
     const socket = up();
     msg(socket, 'before');
