@@ -138,7 +138,7 @@ export class RoomImpl extends Channel {
    * The application is no longer here. Who waits for a join is told why, and the next one
    * goes on where this one would have.
    */
-  private _forget(error?: unknown): void {
+  private _forget(error?: unknown, left?: Envelope): void {
     const { _again, _waiting } = this;
     this._join++;
     this._hub._outgoing._over(this);
@@ -147,6 +147,7 @@ export class RoomImpl extends Channel {
     if (_waiting) _waiting._fail(error ?? new HubbubError('closed'));
     else this._restart();
     this.presence._reset();
+    if (left) this._emit('left', left);
     this._endInboxes();
     if (_again && !_waiting) this._emit('leave', error);
   }
@@ -167,7 +168,7 @@ export class RoomImpl extends Channel {
    * may follow its ack, and is news.
    */
   _receive(message: Envelope): void {
-    const { type, content, cursor } = message;
+    const { type, content, cursor, from } = message;
     const seen = this._seen.get(cursor!);
     if (seen || !this.joined && (this._leaving || this._promise && (this._again || cursor || type == 'gap' || type == 'left'))) return;
     if (type == 'gap') {
@@ -177,14 +178,14 @@ export class RoomImpl extends Channel {
       this._emit('gap', { missed: 'certain', reason, cursor: next });
       return;
     }
+    // The server has taken us out: it is a leave that nobody has asked for.
+    if (type == 'left' && from == this._hub.id) return this._forget(new HubbubError('not_member'), message);
     if (this.joined) this.presence._apply(message); // there is no list to begin with
     if (cursor && seen == null) this._resume = cursor; // at once: a handler may join, or connect again
     if (cursor) this._seen.set(cursor, type != 'ack');
     if (this._seen.size > REMEMBERED) this._seen.delete(this._seen.keys().next().value!);
     if (type != 'ack') this._emit(type, message);
     if (cursor && seen == null && this._resume == cursor) this.cursor = cursor;
-    // The server has taken us out: it is a leave that nobody has asked for.
-    if (type == 'left' && message.from == this._hub.id) this._forget(new HubbubError('not_member'));
   }
 
   _fail(error: unknown): void {

@@ -303,6 +303,28 @@ describe('a room that the server takes the client out of', () => {
     assert.deepEqual(again().take(), []);
   });
 
+  for (const joined of [true, false]) {
+    test(`may be joined again in a handler of that, ${joined ? 'a member' : 'put in by the server'}`, async () => {
+      const socket = up();
+      const told = [];
+      for (const event of ['left', 'leave', 'join']) room.on(event, () => told.push(event));
+      room.on('left', () => { joins.push(outcome(room.join())); });
+      const joins = [];
+      const loop = (async () => { for await (const { from } of room.messages('left')) told.push(from); })();
+      if (joined) {
+        room.join();
+        admit(socket, { members: 1, cursor: 'c1' });
+      }
+      msg(socket, 'two', 'c2');
+      socket.frame({ type: 'left', room: 'chat/1', from: hub.id });
+      assert.equal('since' in admit(socket, { members: 1, cursor: 'c3' }), false);
+      await loop;
+      await settle();
+      assert.deepEqual([room.joined, joins.map(({ now }) => now.value?.cursor)], [true, ['c3']]);
+      assert.deepEqual(told, [...(joined ? ['join', 'left', 'leave'] : ['left']), 'join', hub.id]);
+    });
+  }
+
   test('may be joined again, without a past', async () => {
     const socket = up();
     room.join();
