@@ -97,14 +97,14 @@ export class HubImpl extends Channel {
     const item = this._outgoing._settle(id!);
     if (type == 'ack') {
       item?._done(answer);
-      if (this._outgoing._inOrder(id!, item)) place?._receive(answer);
+      if (!(item ?? this._outgoing)._doubt) place?._receive(answer);
       // Published where the room is, it is the next one. Resuming does not skip it: it may come itself.
       else if (cursor && item?._since && item._since == place?.cursor) place!.cursor = cursor;
       return;
     }
     const { code, message, field, retryAfter } = (content ?? {}) as HubbubError;
     // What went out before may have been handled then, when the client was a member.
-    const error = new HubbubError(code == 'not_member' && !this._outgoing._inOrder(id!, true) ? 'unknown' : code ?? 'internal', message, field, retryAfter);
+    const error = new HubbubError(code == 'not_member' && item?._doubt ? 'unknown' : code ?? 'internal', message, field, retryAfter);
     if (item) item._fail(error);
     else if (!id) (place ?? this)._fail(error);
   }

@@ -1,7 +1,7 @@
 import type { Channel } from './channel.js';
 import { HubbubError } from './errors.js';
 import type { Link } from './link.js';
-import { later, type Settings } from './options.js';
+import { later, remember, type Settings } from './options.js';
 import { uuid } from './uuid.js';
 import { encode, sizeOf, type Envelope, type Frame } from './wire.js';
 
@@ -36,6 +36,7 @@ interface Item extends Request {
   _frame: Frame;
   _size: number;
   _written?: boolean; // on this connection
+  _doubt?: unknown; // its answer may come out of order
   _timer: ReturnType<typeof setTimeout>;
 }
 
@@ -45,10 +46,8 @@ interface Item extends Request {
  */
 export class Outgoing {
   private readonly _items = new Map<string, Item>();
-  /** Ids that this connection may answer out of order. */
-  private readonly _doubts = new Set<string>();
   private readonly _names = new Set<string>();
-  private _gap?: boolean; // on this connection
+  _doubt?: boolean; // the same of what nobody waits for, on this connection
   bytes = 0;
 
   constructor(private readonly _link: Link, private readonly _options: Settings) {}
@@ -85,7 +84,9 @@ export class Outgoing {
   /** Writes what is not on this connection yet, unless it has to wait. */
   private _write(id: string, item: Item): void {
     if (!this._link._isUp || item._written || item._place?._joining) return;
-    if (item._sent) this._doubts.add(id);
+    // A repeated message is answered at once, before or long after it comes back as a
+    // missed one, and both look the same.
+    if (item._sent) item._doubt = this._doubt = true;
     // The server would close the connection over it.
     if (item._size > this._link._limit) return this._fail(id, 'too_large');
     item._sent = item._written = true;
@@ -93,8 +94,7 @@ export class Outgoing {
   }
 
   _up(): void {
-    this._doubts.clear();
-    this._gap = false;
+    this._doubt = false;
     this._flush();
   }
 
@@ -104,24 +104,16 @@ export class Outgoing {
   }
 
   /** What was asked before a gap may be answered at any time. */
-  _doubt(): void {
-    this._gap = true;
-    this._doubts.clear(); // of what has been answered: from now on it is not known
-    for (const [id, item] of this._items) if (item._sent) this._doubts.add(id);
+  _gap(): void {
+    this._doubt = true;
+    for (const item of this._items.values()) item._doubt = item._sent;
   }
 
-  /** Whether the application may have sent that id before. Where there are too many to know, it may. */
+  /** Whether the application has sent that id before, as far as is known. */
   _named(id: string): boolean {
-    return this._names.has(id) || this._names.size >= NAMES || !this._names.add(id);
-  }
-
-  /**
-   * Whether an ack came where its message is in the order of the room. A repeated
-   * message is answered at once, before or long after it comes back as a missed one,
-   * and both look the same.
-   */
-  _inOrder(id: string, known: unknown): unknown {
-    return !this._doubts.has(id) && (known || !this._gap);
+    const known = this._names.has(id);
+    remember(this._names.add(id), NAMES);
+    return known;
   }
 
   /** The connection is gone, and with it the answers to what is not repeated. */

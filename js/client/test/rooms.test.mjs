@@ -829,6 +829,33 @@ describe('own messages in a room with history', () => {
     assert.deepEqual([sent[0].now.code, sent[1].now.value.cursor, room.cursor], ['unknown', 'c1', 'c0']);
   });
 
+  test('of the application’s own ids the last 10 000 are known, and none is doubted for their number', () => {
+    const socket = enter();
+    const send = (id, cursor) => {
+      room.send('msg', 'mine', { id: `order-${id}` }).catch(() => {});
+      socket.ack(socket.take('msg')[0], undefined, { cursor });
+      return room.cursor;
+    };
+    for (let i = 0; i <= 10_000; i++) assert.equal(send(i, `c${i}`), `c${i}`);
+    assert.equal(send(1, 'c1'), 'c10000');
+    assert.equal(send(10_000, 'c10000'), 'c10000');
+    assert.equal(send(10_001, 'c10001'), 'c10001');
+    assert.equal(send(0, 'new'), 'new'); // forgotten: as if it were one
+  });
+
+  test('what was answered twice, the second time for nobody, does not lead back; the next one counts', () => {
+    const socket = enter();
+    room.send('msg', 'mine').catch(() => {});
+    const [{ id }] = socket.take('msg');
+    const second = again();
+    admit(second, { recovered: true, cursor: 'c0' });
+    for (const cursor of ['c1', 'c1']) second.ack({ id, room: 'chat/1' }, undefined, { cursor });
+    assert.equal(room.cursor, 'c0');
+    room.send('msg', 'next').catch(() => {});
+    second.ack(second.take('msg').at(-1), undefined, { cursor: 'c2' });
+    assert.equal(room.cursor, 'c2');
+  });
+
   test('a message that its sender gets, too, is delivered once, on either side of its ack', () => {
     const socket = enter();
     room.send('msg', 1).catch(() => {});
