@@ -67,7 +67,7 @@ export class HubImpl extends Channel {
   }
 
   _down(): void {
-    for (const room of this._rooms.values()) room.joined = false;
+    for (const room of this._rooms.values()) room._down();
     this._outgoing._down();
   }
 

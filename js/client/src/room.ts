@@ -30,7 +30,7 @@ export class RoomImpl extends Channel {
   private _promise?: Promise<Joined>; // while the application wants to be a member
   private _waiting?: Waiting; // until the first join is decided
   private _content: unknown;
-  private _leaving = 0; // leaves without an answer
+  private _leaving = 0; // leaves without an answer, on this connection
   private _join = 0; // counts joins, so that a late answer finds itself outdated
   private _again?: boolean; // it was a member before, or has lost its place
   cursor?: string;
@@ -64,11 +64,14 @@ export class RoomImpl extends Channel {
 
   private _quit(): Promise<void> {
     this._leaving++;
-    return new Promise<void>((resolve, reject) => this._request('leave', undefined, {
-      _done: () => resolve(),
+    return new Promise((resolve, reject) => this._request('leave', undefined, {
+      _done: () => {
+        this._leaving--;
+        resolve();
+      },
       // A connection that ends leaves all its rooms.
       _fail: (error: HubbubError) => error.code == 'unknown' ? resolve() : reject(error),
-    })).finally(() => this._leaving--);
+    }));
   }
 
   private _request(type: string, content: unknown, result: { _done(ack: Envelope): void; _fail(error: unknown): void }): void {
@@ -91,6 +94,12 @@ export class RoomImpl extends Channel {
     });
   }
 
+  /** The connection is gone, and with it the membership. */
+  _down(): void {
+    this.joined = false;
+    this._leaving = 0;
+  }
+
   _over(): void {
     if (this._waiting) this._forget();
     this._endInboxes();
@@ -104,6 +113,7 @@ export class RoomImpl extends Channel {
       this._restart(cursor);
     }
     this.joined = this._again = true;
+    this._leaving = 0; // what was asked before is over, answered or not
     this._hub._outgoing._flush(); // before whatever a listener sends
     this.presence._reset(presence, members);
     this._waiting?._done(answer);

@@ -529,6 +529,30 @@ describe('a room into which the server puts the client', () => {
     msg(socket, 'put in again');
     assert.deepEqual(names(), ['leave', 'put in again']);
   });
+
+  test('stays quiet where that has no answer in time, until the client joins or the connection ends', async () => {
+    const leave = async (socket) => {
+      const left = outcome(room.leave());
+      for (let i = 0; i < 2; i++) {
+        pass(5001);
+        socket.frame({ type: 'x' });
+      }
+      await settle();
+      assert.equal(left.now.code, 'timeout');
+      msg(socket, 'late');
+    };
+    const socket = up();
+    room.join();
+    admit(socket);
+    await leave(socket);
+    room.join().catch(() => {});
+    admit(socket);
+    socket.frame({ type: 'left', room: 'chat/1', from: hub.id });
+    msg(socket, 'put in again');
+    await leave(socket);
+    msg(again(), 'and again');
+    assert.deepEqual(names(), ['join', 'leave', 'join', 'leave', 'put in again', 'and again']);
+  });
 });
 
 describe('presence', () => {
