@@ -87,10 +87,11 @@ export class RoomImpl extends Channel {
   /** Joins on a connection, if the application wants to be here and there is one. */
   _up(): void {
     if (!this._promise || !this._hub._link._isUp) return;
-    const current = ++this._join;
+    const join = ++this._join;
+    const current = () => join == this._join;
     this._request('join', this._content, {
-      _done: (ack) => { if (current == this._join) this._entered((ack.content ?? {}) as Answer); },
-      _fail: (error) => { if (current == this._join) this._refused(error as HubbubError, current); },
+      _done: (ack) => { if (current()) this._entered((ack.content ?? {}) as Answer, current); },
+      _fail: (error) => { if (current()) this._refused(error as HubbubError, current); },
     });
   }
 
@@ -105,7 +106,7 @@ export class RoomImpl extends Channel {
     this._endInboxes();
   }
 
-  private _entered(answer: Answer): void {
+  private _entered(answer: Answer, current: () => boolean): void {
     const { recovered, reason, cursor, presence, members } = answer;
     // What was recovered follows; until it is processed the old cursor holds.
     if (!recovered) {
@@ -118,11 +119,12 @@ export class RoomImpl extends Channel {
     this.presence._reset(presence, members);
     this._waiting?._done(answer);
     this._waiting = undefined;
-    this._emit('join', answer);
-    if (answer.gap) this._emit('gap', answer.gap);
+    // Each listener may leave.
+    if (current()) this._emit('join', answer);
+    if (current() && answer.gap) this._emit('gap', answer.gap);
   }
 
-  private _refused(error: HubbubError, current: number): void {
+  private _refused(error: HubbubError, current: () => boolean): void {
     const { code, field, retryAfter = AGAIN_AFTER * (1 + Math.random()) } = error;
     if (code == 'unknown') return; // the connection went: the next one joins
     // It may have been heard, or be so yet: leaving makes the next answer say what was
@@ -137,7 +139,7 @@ export class RoomImpl extends Channel {
       this._forget(error);
       // Where the server has put the client into the room, what came meanwhile did not count.
       if (this._seen.size && !this._leaving) this._emit('gap', { missed: 'possible' });
-    } else if (PASSING.includes(code)) later(retryAfter, () => { if (current == this._join) this._up(); });
+    } else if (PASSING.includes(code)) later(retryAfter, () => { if (current()) this._up(); });
     else {
       this._forget(error);
       this._fail(error);

@@ -240,6 +240,40 @@ describe('membership', () => {
     assert.deepEqual(socket.take('join'), []);
   });
 
+  test('what leaves in a listener of the join, or of its presence, hears no more of it', async () => {
+    const first = outcome(room.join());
+    const second = up();
+    const off = room.presence.subscribe(() => {
+      if (room.joined) room.leave().catch(() => {});
+    });
+    admit(second);
+    off();
+    await settle();
+    assert.deepEqual([first.now.code, events], ['closed', []]);
+    const leaving = [[(fn) => room.once('join', fn), ['join', 'leave']], [(fn) => room.presence.subscribe(fn), ['leave']]];
+    for (const [listen, told] of leaving) {
+      room.join().catch(() => {});
+      admit(MockSocket.last);
+      const third = again();
+      events = [];
+      const stop = listen(() => {
+        if (room.joined) room.leave().catch(() => {});
+      });
+      admit(third);
+      stop();
+      assert.equal(room.joined, false);
+      assert.deepEqual(events.map(([event]) => event), told);
+    }
+  });
+
+  test('a listener of the join that closes the hub hears of the gap', () => {
+    room.join();
+    admit(up(), { cursor: 'c0' });
+    room.once('join', () => hub.close());
+    admit(again(), { recovered: false, reason: 'window', cursor: 'c7' });
+    assert.equal(events.at(-1)[0], 'gap');
+  });
+
   test('a join that the server does not answer times out', async () => {
     const socket = up();
     const joined = outcome(room.join());
