@@ -31,6 +31,7 @@ export class RoomImpl extends Channel {
   private _waiting?: Waiting; // until the first join is decided
   private _content: unknown;
   private _leaving = 0; // leaves without an answer, on this connection
+  private _timer?: ReturnType<typeof setTimeout>; // until a join that was put off
   private _join = 0; // counts joins, so that a late answer finds itself outdated
   private _again?: boolean; // it was a member before, or has lost its place
   cursor?: string;
@@ -99,6 +100,7 @@ export class RoomImpl extends Channel {
   _down(): void {
     this.joined = false;
     this._leaving = 0;
+    clearTimeout(this._timer);
   }
 
   _over(): void {
@@ -139,7 +141,7 @@ export class RoomImpl extends Channel {
       this._forget(error);
       // Where the server has put the client into the room, what came meanwhile did not count.
       if (this._seen.size && !this._leaving) this._emit('gap', { missed: 'possible' });
-    } else if (PASSING.includes(code)) later(retryAfter, () => { if (current()) this._up(); });
+    } else if (PASSING.includes(code)) this._timer = later(retryAfter, () => { if (current()) this._up(); });
     else {
       this._forget(error);
       this._fail(error);

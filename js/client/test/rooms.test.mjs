@@ -1,7 +1,7 @@
 // Rooms over connections that come and go.
 
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, test } from 'node:test';
+import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import { connect } from '@hubbub/client';
 import { begin, end, MockSocket, outcome, pass, settle, untilNext } from './world.mjs';
 
@@ -272,6 +272,25 @@ describe('membership', () => {
     room.once('join', () => hub.close());
     admit(again(), { recovered: false, reason: 'window', cursor: 'c7' });
     assert.equal(events.at(-1)[0], 'gap');
+  });
+
+  test('the wait of a join that was put off ends with its connection, so that a program can end', () => {
+    hub.close();
+    mock.timers.reset(); // nothing waits for real, nor is it waited for
+    const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+    const before = timers();
+    hub = connect('ws://chat.example/ws', { WebSocket: MockSocket });
+    hub.room('chat/1').join();
+    admit(up());
+    for (let i = 0; i < 3; i++) {
+      hub.close();
+      assert.equal(timers(), before);
+      hub.connect();
+      const socket = up();
+      socket.error(socket.take('join')[0], { code: 'rate_limited', retryAfter: 600_000 });
+    }
+    hub.close();
+    assert.equal(timers(), before);
   });
 
   test('a join that the server does not answer times out', async () => {
