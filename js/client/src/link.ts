@@ -91,10 +91,9 @@ export class Link {
       if (current == this._try) this._dial(protocols);
     } catch (error) {
       if (current != this._try) return;
-      if (this._options.WebSocket ?? globalThis.WebSocket) return this._lost(BROKEN, String(error));
-      const reason = error + ': see options.WebSocket'; // which will not come by itself
-      this._owner._fail(reason);
-      this._end(BROKEN, reason);
+      if (this._options.WebSocket ?? globalThis.WebSocket) this._lost(BROKEN, String(error));
+      else this._end(BROKEN, error = error + ': see options.WebSocket'); // which will not come by itself
+      this._owner._fail(error);
     }
   }
 

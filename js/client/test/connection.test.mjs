@@ -143,6 +143,27 @@ describe('connecting', () => {
     assert.equal(hub.state, 'connecting');
   });
 
+  for (const [what, options] of [
+    ['a token that cannot be had', { token: () => Promise.reject(new Error('blocked')) }],
+    ['a socket that cannot be made', { WebSocket: class { constructor() { throw new Error('blocked'); } } }],
+  ]) {
+    test(`${what} is told each time, and a listener of that may close`, async () => {
+      hub = connect('ftp://chat.example/ws', { WebSocket: MockSocket, lazy: true, ...options });
+      const errors = [];
+      hub.on('error', ({ message }) => {
+        errors.push([message, hub.whyClosed.reason]);
+        if (errors.length === 2) hub.close();
+      });
+      hub.connect();
+      for (let i = 0; i < 3; i++) {
+        await settle();
+        assert.equal(hub.state, i < 1 ? 'connecting' : 'closed');
+        pass(20_000);
+      }
+      assert.deepEqual([errors, hub.state], [[['blocked', 'Error: blocked'], ['blocked', 'Error: blocked']], 'closed']);
+    });
+  }
+
   test('a mistake in the function of the token is no lack of a WebSocket', async () => {
     make({ token: () => notThere.token });
     await settle();
