@@ -187,6 +187,24 @@ describe('coming back', () => {
     assert.deepEqual(states, ['connecting', 'connected', 'reconnecting', 'connected']);
   });
 
+  test('T5: what the old socket still says is not heard, before the new one is up and after', () => {
+    const old = up();
+    const heard = [];
+    hub.on('msg', ({ content }) => heard.push(content));
+    old.frame({ type: 'msg', content: 'in time' });
+    old.end();
+    old.frame({ type: 'msg', content: 'late' });
+    untilNext();
+    old.welcome({ id: 'nobody' });
+    assert.equal(hub.state, 'reconnecting');
+    MockSocket.last.welcome({ id: 'me' });
+    old.frame({ type: 'msg', content: 'later' });
+    assert.deepEqual([heard, hub.id], [['in time'], 'me']);
+    hub.close();
+    MockSocket.last.frame({ type: 'msg', content: 'too late' });
+    assert.deepEqual(heard, ['in time']);
+  });
+
   test('T11: a new socket after a drop, and a repeated heartbeat', () => {
     const first = up();
     for (const round of [1, 2, 3]) {
@@ -277,6 +295,18 @@ describe('coming back', () => {
     }
   });
 
+  test('the retryAfter of bye is believed up to an hour, and not below nothing', () => {
+    for (const [retryAfter, wait] of [[36_000_000, 3_600_000], [-36_000_000, 0]]) {
+      const socket = up({ jitter: 0 });
+      socket.frame({ type: 'bye', content: { retryAfter } });
+      socket.end(1001);
+      pass(wait);
+      assert.equal(MockSocket.live.length, 0);
+      assert.equal(untilNext(), 4000);
+      hub.close();
+    }
+  });
+
   test('a refusal with Retry-After that the socket shows is respected', () => {
     let refuse;
     class NodeSocket extends MockSocket {
@@ -315,6 +345,13 @@ describe('coming back', () => {
     MockSocket.last.welcome();
     assert.equal(hub.state, 'closed');
     assert.equal(untilNext(), Infinity);
+  });
+
+  test('a listener of the welcome that closes is told of closed, once', () => {
+    make();
+    hub.once('welcome', () => hub.close());
+    MockSocket.last.welcome();
+    assert.deepEqual(states, ['connecting', 'closed']);
   });
 });
 

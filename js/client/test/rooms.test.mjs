@@ -223,6 +223,27 @@ describe('membership', () => {
     assert.equal(again().take('join').length, 0);
   });
 
+  test('the refusal of an earlier join, and the wait that it asked for, are over with that', async () => {
+    const socket = up();
+    const refused = outcome(room.join());
+    const [early] = socket.take('join');
+    room.leave().catch(() => {});
+    const joined = outcome(room.join());
+    socket.error(early, { code: 'denied' });
+    await settle();
+    assert.deepEqual([refused.now.code, joined.now], ['closed', undefined]);
+    admit(socket);
+    await settle();
+    assert.ok(joined.now.value);
+    const next = again();
+    next.error(next.take('join')[0], { code: 'rate_limited', retryAfter: 300 });
+    room.leave().catch(() => {});
+    room.join().catch(() => {});
+    assert.equal(next.take('join').length, 1);
+    pass(301);
+    assert.equal(next.take('join').length, 0);
+  });
+
   test('not let in again: a passing error is retried, another ends the membership and is told', async () => {
     room.on('error', (error) => events.push(error.code));
     const joined = room.join();
@@ -1136,6 +1157,16 @@ describe('what was missed', () => {
     msg(socket, 'eight', 'c8');
     assert.deepEqual(events, [['gap', { missed: 'certain', reason: 'window', cursor: 'c7' }], 'eight']);
     assert.equal(admit(again(), { recovered: true }).since, 'c8');
+  });
+
+  test('of what came, 256 are remembered, so that they are known when they come twice', () => {
+    room.join();
+    const socket = up();
+    admit(socket, { cursor: 'c0' });
+    for (let i = 1; i <= 257; i++) msg(socket, `c${i}`, `c${i}`);
+    events = [];
+    for (let i = 257; i > 0; i--) msg(socket, `c${i}`, `c${i}`);
+    assert.deepEqual(events, ['c1']);
   });
 
   test('a message that comes twice is delivered once; after another epoch nothing is confused', () => {
