@@ -196,6 +196,14 @@ describe('membership', () => {
     assert.deepEqual([sent, fresh].map(({ now }) => now.code), ['unknown', 'not_member']);
   });
 
+  test('a join without a place that is refused for it is refused', async () => {
+    const socket = up();
+    const refused = room.join();
+    socket.error(socket.take('join')[0], { code: 'invalid', field: 'since' });
+    await assert.rejects(refused, { code: 'invalid' });
+    assert.deepEqual(socket.take(), []);
+  });
+
   test('a connection lost during a join only delays it; the end rejects it', async () => {
     const joined = outcome(room.join());
     up();
@@ -434,6 +442,7 @@ describe('a room into which the server puts the client', () => {
     msg(socket, 'before', 'c1');
     room.join();
     msg(socket, 'too early', 'c2');
+    socket.frame({ type: 'gap', room: 'chat/1', content: { recovered: false, reason: 'window', cursor: 'c7' } });
     assert.equal(admit(socket, { members: 2, cursor: 'c1', recovered: true }).since, 'c1');
     for (const cursor of ['c1', 'c2', 'c3']) msg(socket, cursor, cursor);
     assert.deepEqual(names(), ['before', 'join', 'c2', 'c3']);
@@ -462,7 +471,7 @@ describe('a room into which the server puts the client', () => {
     const next = again();
     msg(next, 'of an earlier life, perhaps');
     admit(next, { members: 2 });
-    assert.deepEqual(names().slice(-2), ['join', 'gap']);
+    assert.deepEqual(names().slice(-3), ['after', 'join', 'gap']);
   });
 
   test('may be joined, and what is missing then is told', async () => {
@@ -775,11 +784,12 @@ describe('own messages in a room with history', () => {
 
   test('an ack without a cursor is an ack, and moves nothing', async () => {
     const socket = enter();
+    room.on('ack', () => events.push('an answer is no event'));
     const sent = outcome(room.send('msg', 'mine'));
     msg(socket, 'other', 'c2');
     socket.ack(socket.take('msg')[0]);
     await settle();
-    assert.deepEqual([sent.now.value, room.cursor], [{ status: 'acked', cursor: undefined }, 'c2']);
+    assert.deepEqual([sent.now.value, room.cursor, events], [{ status: 'acked', cursor: undefined }, 'c2', ['other']]);
   });
 
   test('missed ones come back as acks, in order with the others, and settle what waits', async () => {
@@ -965,6 +975,37 @@ describe('own messages in a room with history', () => {
     socket.ack(two, undefined, { cursor: 'c2' });
     msg(socket, 'two', 'c2');
     assert.deepEqual([events, room.cursor], [['one', 'two'], 'c2']);
+  });
+
+  test('messages that follow their acks do not lead back', () => {
+    const socket = enter();
+    for (const n of [1, 2]) room.send('msg', n).catch(() => {});
+    for (const [i, frame] of socket.take('msg').entries()) socket.ack(frame, undefined, { cursor: `c${i + 1}` });
+    msg(socket, 'one', 'c1');
+    assert.deepEqual([events, room.cursor], [['one'], 'c2']);
+    assert.equal(admit(again(), { recovered: true }).since, 'c2');
+  });
+
+  test('nor where an optimistic one, sent again, is in front of them', () => {
+    const socket = enter();
+    room.send('msg', 1).catch(() => {});
+    socket.ack(socket.take('msg')[0], undefined, { cursor: 'c1' });
+    for (let i = 0; i < 2; i++) room.send('msg', 2, { id: 'mine-2', at: 'c1' }).catch(() => {});
+    socket.ack(socket.take('msg')[0], undefined, { cursor: 'c2' });
+    msg(socket, 'one', 'c1');
+    assert.deepEqual([events, room.cursor], [['one'], 'c2']);
+  });
+
+  test('what had not gone out before a gap is not doubted', () => {
+    const socket = enter();
+    const other = hub.room('chat/2');
+    other.join();
+    const [join] = socket.take('join');
+    other.send('msg', 'mine').catch(() => {});
+    socket.frame({ type: 'gap', room: 'chat/1', content: { recovered: false, reason: 'window', cursor: 'c7' } });
+    socket.ack(join, { cursor: 'd0' });
+    socket.ack(socket.take('msg')[0], undefined, { cursor: 'd1' });
+    assert.deepEqual([room.cursor, other.cursor], ['c7', 'd1']);
   });
 
   test('optimistic: it says where it expects the room, in every try, and conflict rejects', async () => {
