@@ -3,7 +3,7 @@ import type { Hub, Options } from './types.js';
 
 export { HubbubError, type Code } from './errors.js';
 export type {
-  Api, CallOptions, Gap, Hub, HubEvents, Joined, Member, Message, Off, Options, Presence, PresenceChange, Receipt, Receives, Room, RoomEvents,
+  Api, CallOptions, Gap, Hub, HubEvents, JoinOptions, Joined, Member, Message, Off, Options, Presence, PresenceChange, Receipt, Receives, Room, RoomEvents,
   SendOptions, Sends, SocketClass, SocketLike, State, StreamOptions, Welcome, WhyClosed,
 } from './types.js';
 

@@ -4,7 +4,7 @@ import type { HubImpl } from './hub.js';
 import { later, remember } from './options.js';
 import { Policy } from './outgoing.js';
 import { PresenceList } from './presence.js';
-import type { Gap, Joined } from './types.js';
+import type { Gap, JoinOptions, Joined } from './types.js';
 import { uuid } from './uuid.js';
 import type { Envelope } from './wire.js';
 
@@ -46,11 +46,12 @@ export class RoomImpl extends Channel {
     return this._promise && !this.joined;
   }
 
-  join(content?: unknown): Promise<Joined> {
+  join(content?: unknown, { since }: JoinOptions = {}): Promise<Joined> {
     if (this._promise) return this._promise;
     const promise = new Promise<Joined>((_done, _fail) => { this._waiting = { _done, _fail }; });
     this._promise = promise;
     this._content = content;
+    if (since) this.cursor = this._resume = since;
     if (this._hub.state == 'closed') this._forget();
     else this._up();
     return promise;

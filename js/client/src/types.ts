@@ -76,10 +76,10 @@ export interface Gap {
 export interface Joined {
   readonly members?: number;
   readonly presence?: readonly Member[];
-  /** After a reconnect, or where the server had put the client into the room: whether everything that was missed follows. */
+  /** After a reconnect, with `since`, or where the server had put the client into the room: whether everything that was missed follows. */
   readonly recovered?: boolean;
   readonly cursor?: string;
-  /** What was not recovered; absent on a first join of a room that the client had not heard before. */
+  /** What was not recovered; absent on a first join, without `since`, of a room that the client had not heard before. */
   readonly gap?: Gap;
 }
 
@@ -131,6 +131,14 @@ export interface SendOptions {
    * receipt does not.
    */
   at?: string;
+}
+
+export interface JoinOptions {
+  /**
+   * Go on after this cursor, which an earlier page has stored: what was missed follows, or
+   * `gap` tells. Default: where this one has heard the room, or else where the room is now.
+   */
+  since?: string | null | undefined;
 }
 
 export interface CallOptions {
@@ -256,8 +264,9 @@ export interface Room<A = Api> extends Verbs<A, RoomEvents> {
   /**
    * Becomes a member, and again after every reconnect, until `leave`. Waits for
    * the connection; rejects if the server refuses. Content is for its admission rule.
+   * While the room is joined, or being joined, this changes nothing.
    */
-  join(content?: unknown): Promise<Joined>;
+  join(content?: unknown, options?: JoinOptions): Promise<Joined>;
   /** Ends the membership, also one that the server has begun. Messages that still wait for the room reject with `closed`. */
   leave(): Promise<void>;
 }

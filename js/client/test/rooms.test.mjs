@@ -1141,6 +1141,50 @@ describe('what was missed', () => {
     assert.deepEqual([seen, room.cursor], [['c0', 'c1', 'c1', 'c1'], undefined]);
   });
 
+  test('a first join may go on where an earlier page was, over lost connections too', async () => {
+    const joined = room.join({ name: 'Ana' }, { since: 'c2' });
+    assert.deepEqual([room.cursor, room.join(null, { since: 'c1' })], ['c2', joined]); // the first one counts
+    up();
+    const socket = again();
+    const join = admit(socket, { recovered: true, cursor: 'c2' });
+    assert.deepEqual([join.content, join.since], [{ name: 'Ana' }, 'c2']);
+    assert.deepEqual([(await joined).gap, room.cursor], [undefined, 'c2']);
+    msg(socket, 'three', 'c3');
+    assert.deepEqual(events.slice(1), ['three']);
+    assert.equal(admit(again(), { recovered: true }).since, 'c3');
+  });
+
+  test('where it cannot, a gap is told; a place that the server does not understand is given up', async () => {
+    const answers = [
+      [{ recovered: false, reason: 'window', cursor: 'c9' }, { missed: 'certain', reason: 'window', cursor: 'c9' }],
+      [{ members: 1 }, { missed: 'possible', reason: undefined, cursor: undefined }], // no history
+      [undefined, { missed: 'possible', reason: undefined, cursor: 'c9' }],
+    ];
+    const socket = up();
+    for (const [answer, gap] of answers) {
+      const joined = room.join(undefined, { since: 'c2' });
+      if (!answer) socket.error(socket.take('join')[0], { code: 'invalid', field: 'since' });
+      admit(socket, answer ?? { cursor: 'c9' });
+      assert.deepEqual([(await joined).gap, events.at(-1), room.cursor], [gap, ['gap', gap], gap.cursor]);
+      room.leave().catch(() => {});
+      socket.ack(socket.take('leave')[0]);
+    }
+    const refused = outcome(room.join(undefined, { since: 'c2' }));
+    events = [];
+    socket.error(socket.take('join')[0], { code: 'denied' });
+    await settle();
+    assert.deepEqual([refused.now.code, events], ['denied', []]);
+  });
+
+  test('a join of a room that is heard already may go on further back: nothing is heard twice', () => {
+    const socket = up();
+    msg(socket, 'five', 'c5');
+    room.join(undefined, { since: 'c3' });
+    assert.equal(admit(socket, { recovered: true, cursor: 'c3' }).since, 'c3');
+    for (const cursor of ['c4', 'c5', 'c6']) msg(socket, cursor, cursor);
+    assert.deepEqual([events.filter((event) => typeof event === 'string'), room.cursor], [['five', 'c4', 'c6'], 'c6']);
+  });
+
   test('the cursor of the join counts for a room in which nothing happened', () => {
     room.join();
     admit(up(), { cursor: 'c0' });

@@ -35,6 +35,10 @@ same<typeof room.presence.count, number>(true);
 hub.answer('confirm', ({ content }) => content.length > 1);
 hub.answer('confirm', async ({ content }) => content.length > 1);
 off();
+void room.join().then(({ gap }) => gap?.missed);
+void room.join({ name: 'Ana' }, { since: room.cursor });
+// @ts-expect-error: a cursor is a string
+void room.join({ name: 'Ana' }, { since: 7 });
 
 async function results() {
   const renamed = await room.call('rename', 'Ben', { timeout: 1000, signal: new AbortController().signal });
