@@ -42,6 +42,25 @@ export async function openAs(Page, browser, url, options = {}) {
   return seen;
 }
 
+/** The same, but its first join is answered with an error. */
+export async function openRefused(Page, browser, url, content) {
+  const page = await browser.newPage();
+  const seen = new Page(page);
+  let refused = false;
+  await page.routeWebSocket(/\/ws/, (socket) => {
+    const server = socket.connectToServer();
+    socket.onMessage((frame) => {
+      const { type, id, room } = JSON.parse(frame);
+      if (refused || type !== 'join') return server.send(frame);
+      refused = true;
+      socket.send(JSON.stringify({ type: 'error', id, room, content, timestamp: Date.now() }));
+    });
+  });
+  await page.goto(url);
+  await until(() => refused, 'the page asks to join');
+  return seen;
+}
+
 /** How many pixels of the page stick out at the side. */
 export function overflow(page) {
   return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { openAs, overflow, skip, WatchedPage } from './browser.mjs';
+import { openAs, openRefused, overflow, skip, WatchedPage } from './browser.mjs';
 import { example } from './example.mjs';
 import { until, wire } from './program.mjs';
 
@@ -116,6 +116,14 @@ describe('notifications', { skip, timeout: 300_000 }, () => {
     await tab.page.click('#all');
     await post('erin', 'newer');
     await tab.has('old', GAP, 'new', '!newer');
+  });
+
+  test('an inbox that is not to be had for now is asked for again', async () => {
+    await post('gwen', 'here');
+    const tab = await openRefused(InboxPage, app.browser, `${app.program.url}?user=gwen`, { code: 'timeout' });
+    app.pages.push(tab);
+    await tab.isState('open');
+    await tab.has('!here');
   });
 
   test('markup stays text, and what the server refuses is said', async () => {

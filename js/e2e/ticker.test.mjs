@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { openAs, overflow, skip, WatchedPage } from './browser.mjs';
+import { openAs, openRefused, overflow, skip, WatchedPage } from './browser.mjs';
 import { example } from './example.mjs';
 import { until } from './program.mjs';
 
@@ -73,6 +73,13 @@ describe('ticker', { skip, timeout: 300_000 }, () => {
     }, 'every price is a new one');
     assert.equal((await ticker.prices()).length, SYMBOLS);
     assert.equal(ticker.mostSockets, 1);
+  });
+
+  test('a room that is not to be had for now is asked for again', async () => {
+    const ticker = await openRefused(TickerPage, app.browser, app.program.url, { code: 'unavailable', retryAfter: 100 });
+    app.pages.push(ticker);
+    await ticker.isState('open');
+    await ticker.hasAll();
   });
 
   test('the page fits phone and desktop', async () => {

@@ -3,6 +3,9 @@
 
 import { connect, HubbubError } from '/hubbub.js';
 
+const JOIN_AGAIN = 2_000; // ms, if a join failed for now and the server names no time
+// A refusal of these kinds is not the last word.
+const PASSING = ['rate_limited', 'unavailable', 'timeout', 'internal'];
 const KEEP = 200; // notifications that are shown; the server keeps as many
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 
@@ -33,11 +36,12 @@ class Inbox {
     this.#join();
   }
 
-  // Who joins gets everything that is kept; the client joins again after every
-  // reconnect and then gets what was missed, once and in order.
+  // Who joins gets everything that is kept; once it has been in the room, the client
+  // joins again after every reconnect and then gets what was missed, once and in order.
   #join() {
-    this.#room.join().catch((error) => {
-      $('#state').textContent = `Cannot open the inbox: ${error.message}`;
+    this.#room.join().catch(({ code, message, retryAfter = JOIN_AGAIN }) => {
+      $('#state').textContent = `Cannot open the inbox: ${message}`;
+      if (PASSING.includes(code)) setTimeout(() => this.#join(), retryAfter);
     });
   }
 

@@ -3,6 +3,9 @@
 import { connect } from '/hubbub.js';
 
 const ROOMS = ['calm', 'all'];
+const JOIN_AGAIN = 2_000; // ms, if a join failed for now and the server names no time
+// A refusal of these kinds is not the last word.
+const PASSING = ['rate_limited', 'unavailable', 'timeout', 'internal'];
 const FLASH_EVERY = 500; // ms; a price that changes all the time does not flicker
 const money = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const percent = new Intl.NumberFormat(undefined, { style: 'percent', minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: 'exceptZero' });
@@ -17,6 +20,7 @@ const dirty = new Set(); // rows to paint in the next frame
 const count = { received: 0, painted: 0 };
 let room = null;
 let off = [];
+let again; // the timer of another join
 
 class Row {
   #node = $('#price-template').content.firstElementChild.cloneNode(true);
@@ -59,12 +63,21 @@ function visit() {
     else link.removeAttribute('aria-current');
   }
   for (const end of off) end();
+  clearTimeout(again);
   room?.leave().catch(() => {}); // gone either way
   room = hub.room(`prices/${name}`);
   off = [room.on('ticker.quote', ({ content }) => received(content)), room.on('ticker.rates', ({ content }) => showRates(content)), room.on('join', showState)];
-  // The newest price of each symbol follows the answer, also after a reconnect.
-  room.join().catch(showState);
+  join();
   showState();
+}
+
+// The newest price of each symbol follows the answer, also after a reconnect. The
+// client joins again by itself once it has been in the room.
+function join() {
+  room.join().catch(({ code, retryAfter = JOIN_AGAIN }) => {
+    if (PASSING.includes(code)) again = setTimeout(join, retryAfter);
+    showState();
+  });
 }
 
 // Contents are checked, not trusted.
