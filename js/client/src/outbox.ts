@@ -65,71 +65,72 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
   const sender = hub as unknown as Sender;
   const { owner, unlock } = await begin(store, sender);
 
-  // Before anything goes out, the next page can know in which session, and as whom.
-  let as: As = {};
-  let known = false;
-  const foreign = ({ session, user }: As) => !!session && user !== as.user;
-  const sign = (message: StoredMessage) => foreign(message) ? message : { ...message, ...as };
-  const know = async () => {
-    if (sender.state !== 'connected') await nextConnection(sender);
-    as = { session: sender.session, user: sender.user };
-    await store.change(owner, sign);
-    known = true;
-  };
-  const knowing = know().catch(() => {}); // closed meanwhile
+  const connected = () => sender.state === 'connected';
+  const ended = () => sender.state === 'closed';
 
-  const deliver = async (message: StoredMessage, again = false, wait = AGAIN_AFTER): Promise<Receipt> => {
-    const { id, room, type, content, until } = message;
-    const place = room === undefined ? sender : sender.room(room);
-    if (!known) await within(sender, until, knowing);
+  /**
+   * Waits for a connection, unless the hub is closed or the time over. Before the message goes
+   * out on it, the next page can know in which session, and as whom.
+   */
+  const sign = async (message: StoredMessage): Promise<StoredMessage> => {
+    const { until } = message;
+    await pause(sender, until, () => connected() || ended());
+    if (Date.now() >= until) throw new HubbubError(message.session ? 'unknown' : 'expired');
+    const { session, user } = sender;
+    const signed = { ...message, owner, session, user };
+    if (connected()) {
+      if (message.session && message.user !== user) throw new HubbubError('unknown', 'sent by another user');
+      await store.put(signed).catch(() => {}); // closed meanwhile
+    }
+    return ended() || connected() && user === sender.user ? signed : sign(message); // it did not go out
+  };
+
+  const deliver = async (to: Sender, message: StoredMessage, wait = AGAIN_AFTER): Promise<Receipt> => {
+    const { id, type, content, until, session } = message;
     try {
-      if (foreign(message)) throw new HubbubError('unknown', 'sent by another user');
-      const receipt = await place.send(type, content, { id, again, ttl: Math.max(until - Date.now(), 0) });
+      message = await sign(message);
+      const receipt = await to.send(type, content, { id, again: !!session, ttl: until - Date.now() });
       await store.remove(id);
       return receipt;
     } catch (error) {
       const { code, retryAfter = wait } = error as HubbubError;
-      if (code === 'overflow' && sender.state !== 'connected' && Date.now() < until) { // so that the order stays
-        await within(sender, until, nextConnection(sender));
-        return deliver(message, again);
-      }
       const then = Date.now() + retryAfter;
       if (PASSING.includes(code) && then < until) {
-        await within(sender, then, new Promise(() => {}));
-        return deliver(message, true, Math.min(wait * 2, LONGEST_WAIT));
+        await pause(sender, then, ended);
+        return deliver(to, message, Math.min(wait * 2, LONGEST_WAIT));
       }
       if (Date.now() >= until || !UNDECIDED.includes(code)) await store.remove(id);
       throw error;
     }
   };
 
-  const restore = async () => {
-    const gone = new Map<string, (() => void) | undefined>();
-    for (const message of await store.all()) {
-      if (message.owner !== owner) {
-        if (!gone.has(message.owner)) gone.set(message.owner, await lock(message.owner));
-        if (!gone.get(message.owner) || !(await store.adopt(message, { ...sign(message), owner }))) continue;
-      }
-      const send = () => void deliver(message, !!message.session).catch((error) => onError(error, message));
-      if (message.room === undefined) send();
-      else whenJoined(sender.room(message.room), send);
-    }
-    for (const release of gone.values()) release?.();
+  const resend = async (message: StoredMessage) => {
+    const { room } = message;
+    const to = room === undefined ? sender : sender.room(room);
+    if (to !== sender && !to.joined) await new Promise<void>((resolve) => to.once('join', resolve));
+    await deliver(to, message);
   };
 
-  await restore();
+  for (const its of new Set((await store.all()).map((message) => message.owner))) {
+    const release = await lock(its);
+    if (!release && its !== owner) continue;
+    const taken = await store.of(its, owner);
+    release?.();
+    for (const message of taken) void resend(message).catch((error) => onError(error, message));
+  }
+
   return {
-    async send(place, type, content) {
-      const { name: room } = place as { name?: string };
-      const message: StoredMessage = { id: uuid(), owner, room, type, content, until: Date.now() + ttl, ...as };
+    async send(to, type, content) {
+      const { name: room } = to as unknown as Sender;
+      const message: StoredMessage = { id: uuid(), owner, room, type, content, until: Date.now() + ttl };
       await store.put(message);
-      return deliver(message);
+      return deliver(to as unknown as Sender, message);
     },
-    size: async () => (await store.all()).filter((message) => message.owner === owner).length,
+    size: async () => (await store.of(owner)).length,
     close() {
       store.close();
       const release = () => {
-        if (sender.state !== 'closed') return;
+        if (!ended()) return;
         sender.session = undefined; // from now on the next page's
         unlock();
         off();
@@ -140,42 +141,31 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
   };
 }
 
-type As = Pick<StoredMessage, 'session' | 'user'>;
-
 /** The hub, or a room of it, without the application's types. */
 interface Sender {
+  readonly name?: string;
   readonly joined?: boolean;
   readonly state?: string;
   readonly user?: string;
   session?: string;
   room(name: string): Sender;
   on(event: 'state', fn: () => void): () => void;
+  once(event: 'join', fn: () => void): void;
   send(type: string, content: unknown, options: { id: string; again: boolean; ttl: number }): Promise<Receipt>;
-  once(event: 'welcome' | 'join', fn: () => void): void;
 }
 
-function nextConnection(hub: Sender): Promise<void> {
-  return new Promise((resolve) => hub.once('welcome', resolve));
-}
-
-function whenJoined(room: Sender, fn: () => void): void {
-  if (room.joined) fn();
-  else room.once('join', fn);
-}
-
-/** Waits, unless the hub is closed or the time over: sending will tell. */
-function within(hub: Sender, until: number, event: Promise<void>): Promise<void> {
+/** Waits until then, or for a state of the hub before. */
+function pause(hub: Sender, until: number, ready: () => unknown): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
       off();
       resolve();
     };
-    const closed = () => { if (hub.state === 'closed') done(); };
+    const look = () => { if (ready()) done(); };
     const timer = setTimeout(done, Math.min(until - Date.now(), LONGEST_TIMER));
-    const off = hub.on('state', closed);
-    event.then(done, done);
-    closed();
+    const off = hub.on('state', look);
+    look();
   });
 }
 
@@ -186,9 +176,9 @@ function within(hub: Sender, until: number, event: Promise<void>): Promise<void>
 const locks = () => globalThis.navigator?.locks;
 
 /** Takes it if nobody has it, and returns what gives it back. */
-function lock(owner: string): Promise<(() => void) | undefined> {
+async function lock(owner: string): Promise<(() => void) | undefined> {
+  if (!locks()) return () => {};
   return new Promise((resolve, reject) => {
-    if (!locks()) return resolve(() => {});
     const hold = (free: unknown) => free ? new Promise<void>(resolve) : resolve(undefined);
     locks().request(owner, { ifAvailable: true }, hold).catch(reject);
   });
@@ -199,11 +189,11 @@ function lock(owner: string): Promise<(() => void) | undefined> {
  * and the hub has no session yet; otherwise as a new page.
  */
 async function begin(store: Store, hub: Sender): Promise<{ owner: string; unlock: () => void }> {
-  for (const { owner, session } of locks() ? (await store.all()).reverse() : []) {
-    const unlock = session && !hub.session ? await lock(owner) : undefined;
+  for (const { owner, session } of (await store.all()).reverse()) {
+    const unlock = locks() && session && !hub.session && await lock(owner);
     if (!unlock) continue;
     // Another one may have been faster and be done.
-    const left = (await store.all()).some((message) => message.owner === owner && message.session === session);
+    const left = (await store.of(owner)).some((message) => message.session === session);
     if (left && !hub.session) {
       hub.session = session;
       return { owner, unlock };
@@ -220,27 +210,20 @@ async function openStore(name: string) {
   const opening = indexedDB.open(name, 1);
   opening.onupgradeneeded = () => opening.result.createObjectStore(STORE, { keyPath: 'id' });
   const database = await result(opening);
-  const begin = (mode: IDBTransactionMode) => database.transaction(STORE, mode).objectStore(STORE);
+  const begin = () => database.transaction(STORE, 'readwrite').objectStore(STORE);
+  const run = async <T>(fn: (store: IDBObjectStore) => IDBRequest<T>): Promise<T> => result(fn(begin()));
   return {
     /** In the order in which they were made: ids ascend. */
-    all: (): Promise<StoredMessage[]> => result(begin('readonly').getAll()),
-    put: (message: StoredMessage) => result(begin('readwrite').put(message)),
+    all: () => run<StoredMessage[]>((store) => store.getAll()),
+    put: (message: StoredMessage) => run((store) => store.put(message)),
     /** Where that fails, as after close(), the next page asks for what the server knows. */
-    remove: (id: string) => Promise.resolve(id).then((id) => result(begin('readwrite').delete(id))).catch(() => {}),
-    /** All that belongs to a page. */
-    async change(owner: string, fn: (message: StoredMessage) => StoredMessage): Promise<void> {
-      const store = begin('readwrite');
-      for (const message of await result<StoredMessage[]>(store.getAll())) {
-        if (message.owner === owner) await result(store.put(fn(message)));
-      }
-    },
-    /** Takes it over, unless another page was faster. */
-    async adopt(message: StoredMessage, own: StoredMessage): Promise<boolean> {
-      const store = begin('readwrite');
-      const now = (await result(store.get(message.id))) as StoredMessage | undefined;
-      if (now?.owner !== message.owner) return false;
-      await result(store.put(own));
-      return true;
+    remove: (id: string) => run((store) => store.delete(id)).catch(() => {}),
+    /** All that belongs to a page, and from now on to the next. */
+    async of(owner: string, next?: string): Promise<StoredMessage[]> {
+      const store = begin();
+      const all = (await result<StoredMessage[]>(store.getAll())).filter((message) => message.owner === owner);
+      if (next) for (const message of all) await result(store.put({ ...message, owner: next }));
+      return all;
     },
     close: () => database.close(),
   };

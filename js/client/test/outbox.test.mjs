@@ -147,6 +147,68 @@ test('what the server puts off is tried again by the page, and stored until it i
   assert.deepEqual([sent.now.value.status, await outbox.size()], ['acked', 0]);
 });
 
+test('what is put off longer than it is worth sending, or over the end of the hub, is told at once', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.now() });
+  const { hub, outbox, socket } = await page({ ttl: 60_000 });
+  socket.welcome();
+  const [long, short] = ['long', 'short'].map((content) => outcome(outbox.send(hub, 'msg', content)));
+  await turns();
+  for (const frame of socket.take()) socket.error(frame, { code: 'rate_limited', retryAfter: frame.content === 'long' ? 60_000 : 1 });
+  await turns();
+  assert.deepEqual([long.now?.code, short.now, await outbox.size()], ['rate_limited', undefined, 1]);
+  hub.close();
+  await turns();
+  assert.deepEqual([short.now?.code, await outbox.size()], ['closed', 1]);
+});
+
+test('what is put off again and again is tried less and less often, but every minute', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.now() });
+  const { hub, outbox, socket } = await page();
+  socket.welcome();
+  outbox.send(hub, 'msg', 1).catch(() => {});
+  await turns();
+  for (const wait of [1, 2, 4, 8, 16, 32, 60, 60]) {
+    socket.error(socket.take()[0], { code: 'unavailable' });
+    await turns();
+    t.mock.timers.tick(wait * 1000 - 1);
+    await turns();
+    assert.deepEqual(socket.take(), [], `not before ${wait} s`);
+    socket.frame({ type: 'pong' }); // or the link would ask whether the server is there
+    t.mock.timers.tick(1);
+    await turns();
+  }
+  assert.equal(socket.take().length, 1);
+});
+
+test('what waits to be tried again is not tried as another user', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.now() });
+  const { hub, outbox, socket } = await page();
+  socket.welcome();
+  const sent = outcome(outbox.send(hub, 'msg', 1));
+  await turns();
+  socket.error(socket.take()[0], { code: 'rate_limited', retryAfter: 30_000 });
+  await turns();
+  socket.end();
+  t.mock.timers.tick(5_000);
+  MockSocket.last.welcome({ user: 'ana' });
+  t.mock.timers.tick(25_000);
+  await turns();
+  assert.deepEqual([sent.now?.code, MockSocket.last.take(), await outbox.size()], ['unknown', [], 1]);
+});
+
+test('what may have been sent is unknown, and no longer kept, when its time is over', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.now() });
+  const first = await page({ ttl: 60_000 });
+  first.socket.welcome();
+  first.outbox.send(first.hub, 'msg', 1).catch(() => {});
+  await turns();
+  t.mock.timers.tick(30_000);
+  const second = await reload(first);
+  t.mock.timers.tick(30_000);
+  await turns();
+  assert.deepEqual([failures, await second.outbox.size()], [[['unknown', 1]], 0]);
+});
+
 test('what is for a room that the client is not in, or needs a login, is for the next page', async () => {
   const first = await page();
   first.socket.welcome();
@@ -172,7 +234,8 @@ test('what the server refuses, or what is too old, is told and not kept', async 
   second.outbox.send(second.hub, 'msg', 'old').catch(() => {});
   second.socket.welcome();
   await turns();
-  const refused = second.socket.take().find(({ content }) => content === 'refused');
+  const [refused, ...others] = second.socket.take();
+  assert.deepEqual([refused.content, others], ['refused', []]);
   second.socket.error(refused, { code: 'denied' });
   await turns();
   assert.deepEqual(failures, [['denied', 'refused']]);
@@ -329,7 +392,99 @@ describe('the session', () => {
     again.socket.welcome({ user: 'ana' });
     await turns();
     assert.deepEqual([sessions(again), again.socket.take().map(({ content }) => content)], [[SECRET], ["ana's"]]);
+    const idle = await reload(again);
+    failures = [];
+    idle.hub.close(); // before it knows who is there
+    await turns();
+    assert.deepEqual(failures, [['closed', "ana's"], ['closed', "ben's"]]);
   });
+
+  for (const when of ['before', 'after']) {
+    test(`and the user are those of the connection on which it goes out, if it is sent ${when} that begins`, async (t) => {
+      webLocks(t);
+      const one = await page();
+      one.socket.welcome({ session: SECRET });
+      one.outbox.send(one.hub, 'msg', "nobody's").catch(() => {});
+      await turns();
+      one.hub.close(); // to log in
+      one.hub.connect();
+      const send = () => one.outbox.send(one.hub, 'msg', "ana's").catch(() => {});
+      if (when === 'before') send();
+      await turns();
+      MockSocket.last.welcome({ user: 'ana' });
+      if (when === 'after') send();
+      await turns();
+      assert.deepEqual(MockSocket.last.take().map(({ content }) => content), ["ana's"]);
+      const other = await reload(one);
+      other.socket.welcome();
+      await turns();
+      assert.deepEqual([other.socket.take().map(({ content }) => content), failures], [["nobody's"], [['unknown', "ana's"]]]);
+      const ana = await reload(other);
+      failures = [];
+      ana.socket.welcome({ user: 'ana' });
+      await turns();
+      assert.deepEqual([ana.socket.take().map(({ content }) => content), failures], [["ana's"], [['unknown', "nobody's"]]]);
+      assert.deepEqual(sessions(ana), [SECRET]);
+    });
+  }
+
+  test('and the user are of a message only once it goes out', async (t) => {
+    webLocks(t);
+    const first = await page();
+    first.outbox.send(first.hub.room('r'), 'msg', 'later').catch(() => {});
+    await turns();
+    const { hub, outbox } = await reload(first);
+    MockSocket.last.welcome({ session: SECRET });
+    outbox.send(hub, 'msg', 'at once').catch(() => {});
+    await turns();
+    hub.close(); // to log in
+    hub.connect();
+    const ana = MockSocket.last.welcome({ user: 'ana' });
+    hub.room('r').join();
+    ana.ack(ana.take('join')[0], {});
+    await turns();
+    assert.deepEqual(ana.take('msg').map(({ content }) => content), ['later']);
+    const next = await reload({ hub, outbox });
+    next.socket.welcome({ user: 'ana' });
+    next.hub.room('r').join();
+    next.socket.ack(next.socket.take('join')[0], {});
+    await turns();
+    assert.equal(next.socket.take('msg').some(({ content }) => content === 'later'), true);
+  });
+
+  /** Calls fn while the next message is being stored. */
+  const whileStoring = (t, fn) => {
+    const put = t.mock.method(IDBObjectStore.prototype, 'put', function(message) {
+      put.mock.restore();
+      fn();
+      return this.put(message);
+    });
+  };
+  for (const [when, lose] of [['before', (_, fn) => fn()], ['while', whileStoring]]) {
+    for (const soon of [false, true]) {
+      test(`and the user are those of the next connection if one is lost ${when} they are stored${soon ? ', and the next is there' : ''}`, async (t) => {
+        webLocks(t);
+        const one = await page();
+        one.outbox.send(one.hub, 'msg', 1).catch(() => {});
+        await turns();
+        one.socket.welcome({ session: SECRET });
+        const enter = () => assert.deepEqual(MockSocket.last.welcome({ user: 'ana' }).take(), [], 'not before they are stored');
+        lose(t, () => {
+          one.hub.close();
+          one.hub.connect();
+          if (soon) enter();
+        });
+        await turns();
+        if (!soon) enter();
+        await turns();
+        assert.deepEqual([one.socket.take(), MockSocket.last.take().length], [[], 1]);
+        const ana = await reload(one);
+        ana.socket.welcome({ user: 'ana' });
+        await turns();
+        assert.equal(ana.socket.take().length, 1);
+      });
+    }
+  }
 
   test('that the hub has already stays', async (t) => {
     webLocks(t);
@@ -363,6 +518,8 @@ describe('the session', () => {
     hub.connect();
     MockSocket.last.welcome();
     assert.equal(hub.session, 'secret-of-connection-2');
+    hub.close();
+    assert.equal(hub.session, 'secret-of-connection-2', 'which is not that of the page');
   });
 });
 
@@ -406,6 +563,18 @@ test('what waits for a place in the queue ends with the hub', async () => {
 test('what waits for a place in the queue ends with its time', async () => {
   const { hub, outbox } = await crowded({ ttl: 50 });
   await Promise.all([1, 2, 3].map((n) => assert.rejects(outbox.send(hub, 'msg', n), { code: /^(expired|unknown|overflow)$/ })));
+});
+
+test('what waits for a connection when the outbox is closed goes out', async () => {
+  const { hub, outbox, socket } = await page();
+  outbox.send(hub, 'msg', 1).catch(() => {});
+  await turns();
+  outbox.close();
+  await turns();
+  socket.welcome();
+  await turns();
+  assert.equal(socket.take().length, 1);
+  await assert.rejects(outbox.send(hub, 'msg', 2), { name: 'InvalidStateError' });
 });
 
 test('an ack that comes after the outbox was closed is one', async () => {
