@@ -64,6 +64,7 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
   const store = await openStore(name);
   const sender = hub as unknown as Sender;
   const { owner, unlock } = await begin(store, sender);
+  let closed = false;
 
   const connected = () => sender.state === 'connected';
   const ended = () => sender.state === 'closed';
@@ -74,7 +75,7 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
    */
   const sign = async (message: StoredMessage): Promise<StoredMessage> => {
     const { until } = message;
-    await pause(sender, until, () => connected() || ended());
+    await pause(sender, 'state', until, () => connected() || ended());
     if (Date.now() >= until) throw new HubbubError(message.session ? 'unknown' : 'expired');
     const { session, user } = sender;
     const signed = { ...message, owner, session, user };
@@ -96,7 +97,7 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
       const { code, retryAfter = wait } = error as HubbubError;
       const then = Date.now() + retryAfter;
       if (PASSING.includes(code) && then < until) {
-        await pause(sender, then, ended);
+        await pause(sender, 'state', then, ended);
         return deliver(to, message, Math.min(wait * 2, LONGEST_WAIT));
       }
       if (Date.now() >= until || !UNDECIDED.includes(code)) await store.remove(id);
@@ -104,11 +105,12 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
     }
   };
 
+  /** What is for a room waits for the application, no longer than it is worth sending. */
   const resend = async (message: StoredMessage) => {
-    const { room } = message;
+    const { room, until } = message;
     const to = room === undefined ? sender : sender.room(room);
-    if (to !== sender && !to.joined) await new Promise<void>((resolve) => to.once('join', resolve));
-    await deliver(to, message);
+    if (to !== sender) await pause(to, 'join', until, () => to.joined);
+    if (!closed) await deliver(to, message);
   };
 
   for (const its of new Set((await store.all()).map((message) => message.owner))) {
@@ -128,6 +130,7 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
     },
     size: async () => (await store.of(owner)).length,
     close() {
+      closed = true;
       store.close();
       const release = () => {
         if (!ended()) return;
@@ -149,13 +152,12 @@ interface Sender {
   readonly user?: string;
   session?: string;
   room(name: string): Sender;
-  on(event: 'state', fn: () => void): () => void;
-  once(event: 'join', fn: () => void): void;
+  on(event: 'state' | 'join', fn: () => void): () => void;
   send(type: string, content: unknown, options: { id: string; again: boolean; ttl: number }): Promise<Receipt>;
 }
 
-/** Waits until then, or for a state of the hub before. */
-function pause(hub: Sender, until: number, ready: () => unknown): Promise<void> {
+/** Waits until then, or for what an event may bring before. */
+function pause(place: Sender, event: 'state' | 'join', until: number, ready: () => unknown): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
@@ -164,7 +166,8 @@ function pause(hub: Sender, until: number, ready: () => unknown): Promise<void> 
     };
     const look = () => { if (ready()) done(); };
     const timer = setTimeout(done, Math.min(until - Date.now(), LONGEST_TIMER));
-    const off = hub.on('state', look);
+    (timer as unknown as { unref?(): void }).unref?.(); // it is no reason for Node to live on
+    const off = place.on(event, look);
     look();
   });
 }

@@ -124,6 +124,38 @@ test('a message of a room waits until the room is joined', async () => {
   assert.deepEqual(socket.take().map(({ type, room }) => [type, room]), [['msg', 'r']]);
 });
 
+test('a message of a room that is not joined is kept for its time, and that is told', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.now() });
+  const first = await page({ ttl: 60_000 });
+  first.outbox.send(first.hub.room('old'), 'msg', 1).catch(() => {});
+  await turns();
+  const second = await reload(first);
+  second.socket.welcome();
+  await turns();
+  t.mock.timers.tick(30_000);
+  await turns();
+  assert.deepEqual([failures, await second.outbox.size()], [[], 1]);
+  const third = await reload(second);
+  third.hub.close(); // which ends nothing: the application may connect again, and join
+  t.mock.timers.tick(30_000);
+  await turns();
+  assert.deepEqual([failures, await third.outbox.size()], [[['expired', 1]], 0]);
+  assert.deepEqual([second.socket.take(), third.socket.take()], [[], []]);
+});
+
+test('what waits for a room when the outbox is closed is the next page\'s', async () => {
+  const first = await page();
+  first.outbox.send(first.hub.room('r'), 'msg', 1).catch(() => {});
+  await turns();
+  const { hub, outbox, socket } = await reload(first);
+  socket.welcome();
+  outbox.close();
+  hub.room('r').join();
+  socket.ack(socket.take('join')[0], {});
+  await turns();
+  assert.deepEqual([socket.take(), failures], [[], []]);
+});
+
 test('what the server puts off is tried again by the page, and stored until it is decided', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.now() });
   const { hub, outbox, socket } = await page({ ttl: 60_000 });
