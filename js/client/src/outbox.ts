@@ -124,7 +124,10 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
   return {
     async send(to, type, content) {
       const { name: room } = to as unknown as Sender;
-      const message: StoredMessage = { id: uuid(), owner, room, type, content, until: Date.now() + ttl };
+      // As any send it takes what is there at the call: bytes, or what JSON makes of it.
+      const isBytes = (content as ArrayBuffer | undefined)?.byteLength != null;
+      const taken = isBytes ? structuredClone({ content }) : JSON.parse(JSON.stringify({ content }));
+      const message: StoredMessage = { id: uuid(), owner, room, type, ...taken, until: Date.now() + ttl };
       await store.put(message);
       return deliver(to as unknown as Sender, message);
     },

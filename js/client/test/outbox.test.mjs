@@ -110,6 +110,28 @@ test('without a connection its time ends, too', async () => {
   assert.equal(await outbox.size(), 0);
 });
 
+test('content is what it was at the call, and on the wire what it is for the hub', async () => {
+  const first = await page();
+  const body = { text: 'hello', price: { toJSON: () => '1.50' } };
+  const bytes = Uint8Array.of(1, 2, 3);
+  for (const content of [body, bytes, undefined]) first.outbox.send(first.hub, 'msg', content).catch(() => {});
+  body.text = '';
+  bytes.fill(0);
+  await turns();
+  const second = await reload(first);
+  second.socket.welcome();
+  await turns();
+  const wanted = [[{ text: 'hello', price: '1.50' }, undefined], [undefined, Uint8Array.of(1, 2, 3)], [undefined, undefined]];
+  assert.deepEqual(second.socket.take().map(({ content, bytes }) => [content, bytes]), wanted);
+  const { hub, outbox, socket } = await page({ name: 'another' });
+  socket.welcome();
+  const again = { text: 'hello' };
+  outbox.send(hub, 'msg', again).catch(() => {});
+  again.text = '';
+  await turns();
+  assert.deepEqual(socket.take()[0].content, { text: 'hello' });
+});
+
 test('a message of a room waits until the room is joined', async () => {
   const first = await page();
   first.outbox.send(first.hub.room('r'), 'msg', 1).catch(() => {});
