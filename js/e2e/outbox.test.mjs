@@ -73,4 +73,22 @@ describe('the outbox in Chromium', { skip, timeout: 60_000 }, () => {
     assert.notEqual(await other.session(), session);
     await context.close();
   });
+
+  test('the data of the site is cleared, or the database deleted by another tab, and the outbox goes on', async () => {
+    const context = await app.browser.newContext();
+    const [one, other] = [await tab(context), await tab(context)];
+    const send = (text) => one.page.evaluate(async (body) => (await window.outbox.send(window.room, 'msg', body)).status, text);
+    assert.equal(await send('before'), 'acked');
+    const devtools = await context.newCDPSession(one.page);
+    await devtools.send('Storage.clearDataForOrigin', { origin: new URL(app.program.url).origin, storageTypes: 'indexeddb' });
+    await until(() => send('cleared').catch(() => false), 'it is opened again', 2_000);
+    const deleted = await other.page.evaluate(async () => {
+      const [{ name }] = await indexedDB.databases();
+      const request = indexedDB.deleteDatabase(name);
+      return new Promise((resolve) => { for (const how of ['success', 'blocked', 'error']) request[`on${how}`] = () => resolve(how); });
+    });
+    assert.equal(deleted, 'success');
+    assert.equal(await send('deleted'), 'acked');
+    await context.close();
+  });
 });

@@ -61,7 +61,7 @@ export interface Outbox<A = object> {
 export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions = {}): Promise<Outbox<A>> {
   const { host, pathname } = new URL(hub.url);
   const { name = `hubbub-outbox ${host}${pathname}`, ttl = DAY, onError = console.error } = options;
-  const store = await openStore(name);
+  const store = openStore(name);
   const sender = hub as unknown as Sender;
   const { owner, unlock } = await begin(store, sender);
   let closed = false;
@@ -210,14 +210,27 @@ async function begin(store: Store, hub: Sender): Promise<{ owner: string; unlock
   return { owner, unlock: (await lock(owner))! };
 }
 
-type Store = Awaited<ReturnType<typeof openStore>>;
+type Store = ReturnType<typeof openStore>;
 
-async function openStore(name: string) {
-  const opening = indexedDB.open(name, 1);
-  opening.onupgradeneeded = () => opening.result.createObjectStore(STORE, { keyPath: 'id' });
-  const database = await result(opening);
-  const begin = () => database.transaction(STORE, 'readwrite').objectStore(STORE);
-  const run = async <T>(fn: (store: IDBObjectStore) => IDBRequest<T>): Promise<T> => result(fn(begin()));
+function openStore(name: string) {
+  let opening: Promise<IDBDatabase> | undefined;
+  const open = async () => {
+    const request = indexedDB.open(name, 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: 'id' });
+    const database = await result(request);
+    // Whoever clears the data of the site has their way; what is sent later begins a new one.
+    database.onclose = database.onversionchange = () => {
+      database.close();
+      opening = undefined;
+    };
+    return database;
+  };
+  const opened = () => opening ??= open().catch((error) => {
+    opening = undefined;
+    throw error;
+  });
+  const begin = async () => (await opened()).transaction(STORE, 'readwrite').objectStore(STORE);
+  const run = async <T>(fn: (store: IDBObjectStore) => IDBRequest<T>): Promise<T> => result(fn(await begin()));
   return {
     /** In the order in which they were made: ids ascend. */
     all: () => run<StoredMessage[]>((store) => store.getAll()),
@@ -226,12 +239,12 @@ async function openStore(name: string) {
     remove: (id: string) => run((store) => store.delete(id)).catch(() => {}),
     /** All that belongs to a page, and from now on to the next. */
     async of(owner: string, next?: string): Promise<StoredMessage[]> {
-      const store = begin();
+      const store = await begin();
       const all = (await result<StoredMessage[]>(store.getAll())).filter((message) => message.owner === owner);
       if (next) for (const message of all) await result(store.put({ ...message, owner: next }));
       return all;
     },
-    close: () => database.close(),
+    close: async () => (await opened()).close(),
   };
 }
 

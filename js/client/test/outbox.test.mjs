@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { IDBFactory, IDBObjectStore } from 'fake-indexeddb';
+import { forceCloseDatabase, IDBDatabase, IDBFactory, IDBObjectStore } from 'fake-indexeddb';
 import { connect } from '@hubbub/client';
 import { openOutbox } from '@hubbub/client/outbox';
 import { MockSocket, outcome, settle } from './world.mjs';
@@ -574,6 +574,59 @@ describe('the session', () => {
     assert.equal(hub.session, 'secret-of-connection-2');
     hub.close();
     assert.equal(hub.session, 'secret-of-connection-2', 'which is not that of the page');
+  });
+});
+
+describe('the database', () => {
+  /** A page, and its database. */
+  const opened = async (t) => {
+    const { transaction } = IDBDatabase.prototype;
+    let database;
+    t.mock.method(IDBDatabase.prototype, 'transaction', function(...args) {
+      database = this;
+      return transaction.apply(this, args);
+    });
+    const one = await page();
+    one.socket.welcome();
+    return { ...one, database };
+  };
+  /** Whether a message is stored, sent, and gone once it is acknowledged. */
+  const works = async ({ hub, outbox, socket }) => {
+    const sent = outcome(outbox.send(hub, 'msg', 1));
+    await turns();
+    const [message] = socket.take();
+    const stored = await outbox.size();
+    if (message) socket.ack(message);
+    await turns();
+    return [sent.now?.value?.status ?? sent.now?.code, stored, await outbox.size()];
+  };
+
+  test('that another page deletes is made anew, and in nobody\'s way', async (t) => {
+    const one = await opened(t);
+    const deleted = new Promise((resolve, reject) => {
+      const request = indexedDB.deleteDatabase(one.database.name);
+      request.onsuccess = resolve;
+      request.onblocked = reject;
+    });
+    await deleted;
+    assert.deepEqual(await works(one), ['acked', 1, 0]);
+  });
+
+  test('that the browser ends, as it clears the site, is opened again', async (t) => {
+    const one = await opened(t);
+    forceCloseDatabase(one.database);
+    await turns();
+    assert.deepEqual(await works(one), ['acked', 1, 0]);
+  });
+
+  test('that does not open is tried again by the next message', async (t) => {
+    const one = await opened(t);
+    forceCloseDatabase(one.database);
+    await turns();
+    const open = t.mock.method(indexedDB, 'open', () => { throw new Error('no room'); });
+    await assert.rejects(one.outbox.send(one.hub, 'msg', 1), { message: 'no room' });
+    open.mock.restore();
+    assert.deepEqual(await works(one), ['acked', 1, 0]);
   });
 });
 
