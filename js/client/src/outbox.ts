@@ -39,13 +39,16 @@ export interface StoredMessage {
   readonly user?: string;
 }
 
+/** It may be left out where it may be undefined or null. */
+type Content<C> = undefined extends C ? [content?: C] : null extends C ? [content?: C] : [content: C];
+
 export interface Outbox<A = object> {
   /**
    * Stores the message, then sends it, also several times where the server says
    * `rate_limited`, `unavailable` or `timeout`. After a rejection with `closed`,
    * `unknown`, `not_member` or `unauthenticated` it is still stored.
    */
-  send<K extends keyof Sends<A> & string>(place: Hub<A> | Room<A>, type: K, content?: Sends<A>[K]): Promise<Receipt>;
+  send<K extends keyof Sends<A> & string>(place: Hub<A> | Room<A>, type: K, ...content: Content<Sends<A>[K]>): Promise<Receipt>;
   /** How many messages of this page are stored. */
   size(): Promise<number>;
   /** Stops; what is stored is for the next page, or for another outbox once the hub is closed, too. */
@@ -122,7 +125,7 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
   }
 
   return {
-    async send(to, type, content) {
+    async send(to, type, ...[content]) {
       const { name: room } = to as unknown as Sender;
       // As any send it takes what is there at the call: bytes, or what JSON makes of it.
       const isBytes = (content as ArrayBuffer | undefined)?.byteLength != null;

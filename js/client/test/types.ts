@@ -55,8 +55,17 @@ async function results() {
   same<typeof cursor, string | undefined>(true);
   const outbox = await openOutbox(hub, { name: 'chat' });
   await outbox.send(room, 'msg', { body: 'later' });
+  await outbox.send(hub, 'typing');
+  await outbox.send(room, 'typing', null);
   // @ts-expect-error: content of another type
   await outbox.send(room, 'msg', 1);
+  // @ts-expect-error: content is missing
+  await outbox.send(room, 'msg');
+  // @ts-expect-error: there are no options
+  await outbox.send(room, 'msg', { body: 'later' }, { ttl: 1000 });
+  const anything = await openOutbox(plain);
+  await anything.send(plain, 'anything');
+  await anything.send(plain.room('r'), 'anything', { n: 1 });
 }
 void results;
 
