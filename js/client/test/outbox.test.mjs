@@ -399,6 +399,36 @@ describe('the session', () => {
     assert.equal(later.cursor, 'c5');
   });
 
+  test('of a page of which another one has sent all since is not taken', async (t) => {
+    webLocks(t);
+    const first = await sending(SECRET);
+    const [{ id }] = first.socket.take();
+    first.hub.close();
+    first.outbox.close();
+    await turns();
+    const { request } = navigator.locks;
+    let late;
+    t.mock.method(navigator.locks, 'request', async (...args) => {
+      const faster = !late && (late = page()); // once: this one has read what is left, and that one is done with it
+      if (faster) await finish(await faster);
+      return request.apply(navigator.locks, args);
+    });
+    const finish = async (other) => {
+      assert.equal(other.hub.session, SECRET);
+      other.socket.welcome();
+      await turns();
+      const [message] = other.socket.take();
+      assert.equal(message.id, id);
+      other.socket.ack(message);
+      await turns();
+      other.hub.close();
+      other.outbox.close();
+      await turns();
+    };
+    const { hub } = await page();
+    assert.equal(hub.session, undefined);
+  });
+
   test('of a page that is alive, or that has sent nothing, is not taken', async (t) => {
     webLocks(t);
     const alive = await sending(SECRET);
@@ -410,6 +440,17 @@ describe('the session', () => {
     await turns();
     assert.deepEqual([sessions(next), next.socket.take().map(({ content }) => content)], [[], ['unsent']]);
     assert.equal(await alive.outbox.size(), 1);
+  });
+
+  test('leaves no page locked that is gone', async (t) => {
+    const held = webLocks(t);
+    for (const { hub, outbox } of [await sending(SECRET + 1, 1), await sending(SECRET + 2, 2)]) {
+      hub.close();
+      outbox.close();
+    }
+    await turns();
+    const next = await page();
+    assert.deepEqual([await next.outbox.size(), held.size], [2, 1]);
   });
 
   test('is that of the page that sent last, and of one page only', async (t) => {
