@@ -172,9 +172,9 @@ test('a first join that the server puts off is tried again, once for all that us
 test('nor is it tried again by what is unmounted', async () => {
   await show(within(createElement(Chat)));
   await server((socket) => socket.welcome());
-  await server((socket) => socket.error(socket.take('join')[0], { code: 'timeout', retryAfter: 10 }));
+  await server((socket) => socket.error(socket.take('join')[0], { code: 'timeout', retryAfter: 1_000 }));
   await show(within(null));
-  await pass(20);
+  await pass(1_100);
   assert.deepEqual(MockSocket.last.take('join'), []);
 });
 
