@@ -204,3 +204,31 @@ func TestGoneWhileItIsPutIn(t *testing.T) {
 		shutDown(t, h)
 	})
 }
+
+// TestAHookPutsInAgain: a hook that the join of a client calls may take it out and put it
+// in again, and does not wait for that join.
+func TestAHookPutsInAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		hooked := make(chan error, 10)
+		h.Rooms("chat/{id}", &hub.Rule{Occupied: func(ctx context.Context, r *room.Room) {
+			for p := range h.Peers() {
+				p.Leave(r.Name())
+				hooked <- p.Join(ctx, r.Name(), nil)
+			}
+		}})
+		c := pipeSocket(t, h, "").(*pipe)
+		synctest.Wait()
+		c.received().take()
+		c.send([]byte(`{"type":"join","room":"chat/1","id":"1"}`), false)
+		c.send([]byte(`{"type":"ping"}`), false)
+		if got := c.answers(t); !strings.Contains(got, "pong") {
+			t.Errorf("got %s", got)
+		}
+		if err := receive(t, hooked); err != nil {
+			t.Error(err)
+		}
+		c.cut()
+		shutDown(t, h)
+	})
+}

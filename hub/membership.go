@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"slices"
+
 	"github.com/hubbub-go/hubbub/internal/pattern"
 	"github.com/hubbub-go/hubbub/room"
 )
@@ -47,7 +49,7 @@ func (s *memberships) find(name []byte) int {
 func (s *memberships) count() int {
 	n := len(s.list)
 	for _, m := range s.entering {
-		if !m.entered && s.get([]byte(m.room.Name())) == nil {
+		if s.get([]byte(m.room.Name())) == nil {
 			n++
 		}
 	}
@@ -62,6 +64,16 @@ func (s *memberships) about(name string) *membership {
 		}
 	}
 	return nil
+}
+
+// settle notes that a membership is not about to be in list any more: it is, or will
+// not be.
+func (s *memberships) settle(m *membership) {
+	s.entering = slices.DeleteFunc(s.entering, func(other *membership) bool { return other == m })
+	if m.over != nil {
+		close(m.over)
+		m.over = nil
+	}
 }
 
 func (s *memberships) get(name []byte) *membership {

@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/hubbub-go/hubbub/internal/envelope"
 	"github.com/hubbub-go/hubbub/message"
@@ -83,7 +82,7 @@ func (p *Peer) come(in *inbound) error {
 			}
 		}
 		if err = p.enter(p.ctx, m, state, joinOptions(in, nil)...); err == nil {
-			p.asked(m.room.Name())
+			p.asked(m)
 		}
 		return err
 	})
@@ -95,16 +94,20 @@ func (p *Peer) come(in *inbound) error {
 func (p *Peer) rejoin(m *membership, opts []room.JoinOption) error {
 	err := m.room.Join(p.ctx, p, nil, opts...)
 	if err == nil {
-		p.asked(m.room.Name())
+		p.asked(m)
 	}
 	return err
 }
 
-// asked notes that the client has joined a room by itself.
-func (p *Peer) asked(name string) {
+// asked notes that the client has joined a room by itself: by m, or where another call
+// was faster, by that.
+func (p *Peer) asked(m *membership) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if m := p.rooms.get([]byte(name)); m != nil {
+	if !m.entered {
+		m = p.rooms.get([]byte(m.room.Name()))
+	}
+	if m != nil {
 		m.asked = true
 	}
 }
@@ -252,11 +255,7 @@ func (p *Peer) prepare(ctx context.Context, m *membership) error {
 func (p *Peer) prepared(m *membership) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.rooms.entering = slices.DeleteFunc(p.rooms.entering, func(other *membership) bool { return other == m })
-	if m.over != nil {
-		close(m.over)
-		m.over = nil
-	}
+	p.rooms.settle(m)
 }
 
 var errOutside = errors.New("hub: a peer is put into a room by Peer.Join")
@@ -281,6 +280,7 @@ func (p *Peer) Entered(r *room.Room) error {
 	}
 	m.entered = true
 	p.rooms.add(m)
+	p.rooms.settle(m) // a hook of the room, which its join calls, may take the peer out and put it in again
 	return nil
 }
 
