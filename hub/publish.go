@@ -120,12 +120,6 @@ func (a *answers) full() <-chan struct{} {
 		}
 		return a.freed
 	}
-	if len(a.told) > mostTold {
-		for k := range a.told {
-			a.dropTold(k) // all that it costs is one more ack, in its place
-			break
-		}
-	}
 	return nil
 }
 
@@ -134,6 +128,12 @@ func (a *answers) full() <-chan struct{} {
 func (a *answers) tell(k answerKey) {
 	a.drop(k)
 	a.dropTold(k)
+	if len(a.told) >= mostTold {
+		for other := range a.told {
+			a.dropTold(other) // all that it costs is one more ack, in its place
+			break
+		}
+	}
 	if a.told == nil {
 		a.told = map[answerKey]*time.Timer{}
 	}

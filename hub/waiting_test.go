@@ -80,7 +80,7 @@ func TestWhatWasAnsweredMakesRoom(t *testing.T) {
 		c := hubtest.Dial(t, h)
 		c.Join("log/1", nil)
 		e.now.Store(true)
-		const mine, remembered = 400, 256 + 64
+		const mine, remembered = 400, 256
 		for i := range mine {
 			e := say.New(text{"mine"})
 			e.ID = fmt.Sprint("m", i)
