@@ -70,6 +70,13 @@ type arrival struct {
 	joined  *message.Frame // nil without presence
 }
 
+func userOf(m Member) string {
+	if u, ok := m.(interface{ User() string }); ok {
+		return u.User()
+	}
+	return ""
+}
+
 // present is the head of an entry; the state follows.
 type present struct {
 	From string `json:"from"`
@@ -99,9 +106,7 @@ func (r *Room) introduce(m Member, state any) (a arrival, err error) {
 	if a.content, err = r.encode(state); err != nil {
 		return a, fmt.Errorf("room: the state of a member of %q: %w", r.name, err)
 	}
-	if u, ok := m.(interface{ User() string }); ok {
-		a.user = u.User()
-	}
+	a.user = userOf(m)
 	if a.head = headOf(m.ID(), "", a.user); a.head == nil {
 		return a, fmt.Errorf("room: joining %q: the ID or the user is not valid UTF-8", r.name)
 	}

@@ -435,6 +435,27 @@ func TestByUserInGrace(t *testing.T) {
 		want(t, w, "left 1")
 		pass(5 * time.Second)
 		want(t, w, "left 2")
+
+		for _, first := range []returning{a, b} { // whoever is not to be expected any more
+			come(a)
+			come(b)
+			r.Drop(a)
+			pass(time.Second)
+			r.Drop(b)
+			want(t, w, "joined 1")
+			if !r.Leave(first) || r.Leave(first) {
+				t.Error("it leaves once")
+			}
+			want(t, w)
+			r.Leave(map[bool]returning{true: b, false: a}[first == a])
+			want(t, w, "left 1")
+		}
+		come(a)
+		come(b)
+		r.Drop(a)
+		r.Leave(a) // while b is here
+		r.Leave(b)
+		want(t, w, "joined 1", "left 1")
 		r.Leave(w)
 	})
 }

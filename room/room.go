@@ -237,7 +237,7 @@ func (r *Room) part(m Member, drop bool) bool {
 	if live == nil {
 		return false
 	}
-	t := live.take(m.ID(), drop)
+	t := live.take(m, drop)
 	if t.empty {
 		live.manager.forget(live)
 	}
@@ -266,12 +266,13 @@ type taken struct {
 	then   func() // to be called when the room is no longer locked
 }
 
-func (r *Room) take(id string, drop bool) (t taken) {
+func (r *Room) take(one Member, drop bool) (t taken) {
+	id := one.ID()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := r.find(id)
 	if i < 0 {
-		t.listed = !drop && r.roster != nil && r.roster.give(id)
+		t.listed = !drop && r.roster != nil && r.roster.give(id, userOf(one))
 		t.empty = t.listed && r.empty()
 		return t
 	}

@@ -113,7 +113,7 @@ func (o *roster) come(a *arrival) {
 func (o *roster) find(a *arrival) *entry {
 	own := o.away[a.ID()]
 	if own != nil && own.user != a.user {
-		o.give(a.ID()) // it was somebody else
+		o.give(a.ID(), own.user) // it was somebody else
 		own = nil
 	}
 	switch {
@@ -271,6 +271,13 @@ func (o *roster) part(m member, drop bool) {
 		o.giveBack(e, m.public)
 		return
 	}
+	e.owner = nil
+	o.expect(e, gone)
+}
+
+// expect begins the grace of an entry, or goes on with that of another of its members;
+// without a time it ends the entry.
+func (o *roster) expect(e *entry, gone tab) {
 	if gone.until.IsZero() {
 		o.remove(e)
 		return
@@ -285,7 +292,6 @@ func (o *roster) part(m member, drop bool) {
 		e.grace = o.grace.InsertAfter(e, after)
 	}
 	e.absent = o.room.manager.graces.add(o.room, e, o.grace.Len() == 1)
-	e.owner = nil
 	e.away = gone.id
 	if o.away == nil {
 		o.away = map[string]*entry{}
@@ -339,14 +345,27 @@ func (o *roster) stay(e *entry) bool {
 	return true
 }
 
-// give ends the grace of the member that had this ID, and its entry.
-func (o *roster) give(id string) bool {
+// give ends the grace of the member that had this ID, and its entry unless that stands
+// for others of the user.
+func (o *roster) give(id, user string) bool {
 	e := o.away[id]
+	if e == nil && o.byUser(user) {
+		e = o.users[user]
+	}
 	if e == nil {
 		return false
 	}
-	o.stay(e)
-	o.remove(e)
+	var next tab
+	if e.tabs != nil {
+		var was bool
+		if next, was = e.tabs.forget(id); !was {
+			return false
+		}
+	}
+	if e.peers == 0 {
+		o.stay(e)
+		o.expect(e, next)
+	}
 	return true
 }
 

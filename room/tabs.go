@@ -43,13 +43,25 @@ func (u *tabs) shut(gone tab) tab {
 		gone.session = u.here[i].session
 		u.here = slices.Delete(u.here, i, i+1)
 	}
-	now := time.Now()
-	u.away = slices.DeleteFunc(u.away, func(t tab) bool { return !t.until.After(now) })
 	back := func(t tab) bool { return t.session != "" && t.session == gone.session }
 	if !gone.until.IsZero() && !slices.ContainsFunc(u.here, back) {
 		u.away = append(u.away, gone)
 		u.away = u.away[max(0, len(u.away)-mostAway):]
 	}
+	return u.last()
+}
+
+// forget lets nobody expect one that is away, and returns who is then expected back the
+// longest, as shut does, and whether it was away.
+func (u *tabs) forget(id string) (next tab, was bool) {
+	n := len(u.away)
+	u.away = slices.DeleteFunc(u.away, func(t tab) bool { return t.id == id })
+	return u.last(), len(u.away) < n
+}
+
+func (u *tabs) last() tab {
+	now := time.Now()
+	u.away = slices.DeleteFunc(u.away, func(t tab) bool { return !t.until.After(now) })
 	if len(u.away) == 0 {
 		return tab{}
 	}
