@@ -151,10 +151,11 @@ func TestJoinSince(t *testing.T) {
 		missed     int
 		want       string
 	}{
+		{"log/none", "", 0, "[live]"},
 		{"log/few", "", 3, "[m1 m2 m3 live]"},
 		{"log/many", "", 200, "[gap window live]"},
 		{"log/strange", "!?", 3, "[gap  live]"},
-		{"chat/1", "AQ", 0, "[gap  live]"},
+		{"chat/1", "AQ", 1, "[gap  live]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cursor := tt.kept
@@ -173,8 +174,12 @@ func TestJoinSince(t *testing.T) {
 					close(done)
 				}
 			})
-			if _, err := r.JoinSince(t.Context(), nil, cursor); err != nil {
+			info, err := r.JoinSince(t.Context(), nil, cursor)
+			if err != nil {
 				t.Fatal(err)
+			}
+			if tt.missed == 0 && r.Cursor() != info.Cursor {
+				t.Errorf("at %q, want %q", r.Cursor(), info.Cursor)
 			}
 			if err := h.Room(tt.name).Broadcast(t.Context(), say.New(text{"live"})); err != nil {
 				t.Fatal(err)
@@ -185,4 +190,23 @@ func TestJoinSince(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestJoinSinceIsRefused: who was not in the room has missed nothing of it.
+func TestJoinSinceIsRefused(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		s, rec := newServer(t), &record{}
+		c, p := dial(t, s, client.Options{})
+		r := c.Room("chat/1")
+		r.OnGap(func(g client.Gap) { rec.add("%+v", g) })
+		done := later(func() error { _, err := r.JoinSince(context.Background(), nil, "c1"); return err })
+		w := p.expect("join")
+		p.refuse(w, `{"code":"denied"}`)
+		if err := <-done; codeOf(err) != message.Denied || sinceOf(w) != "c1" {
+			t.Errorf("%v, since %q", err, sinceOf(w))
+		}
+		if got := rec.take(); got != nil {
+			t.Errorf("told %q", got)
+		}
+	})
 }

@@ -11,7 +11,8 @@ type membership struct {
 	wanted  bool // by the application
 	joined  bool
 	been    bool // joined before, by the same call of Join
-	heard   bool // what is kept, before it was joined, as by the server's doing on this connection: the next join continues it
+	heard   bool // uninvited, on this connection, what is kept: the next join continues it
+	kept    bool // the application named where to go on
 	epoch   int  // counts what begins without a past: a Join, or being put in
 	left    int  // by Leave: nothing of an epoch before that is handled any more
 	leaving int  // leaves that the server has not answered
@@ -33,6 +34,9 @@ type waiter struct {
 
 // joining reports whether messages to the room have to wait.
 func (m *membership) joining() bool { return m.wanted && !m.joined }
+
+// continues reports whether the join goes on from somewhere.
+func (m *membership) continues() bool { return m.been || m.heard || m.kept }
 
 // fresh reports whether the first join waits for its answer, and no earlier one on this
 // connection may have been heard.

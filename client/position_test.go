@@ -113,6 +113,20 @@ func TestAt(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	bubble(t, "where the history was lost meanwhile it is not known who went on there", func(t *testing.T) {
+		s := newServer(t)
+		c, p := dial(t, s, client.Options{})
+		r := joined(t, c, p, "chat/1", `{"members":1,"cursor":"c0"}`)
+		result := send(r.At(r.Cursor()), "edit")
+		p.expect("say")
+		p.cut()
+		p = s.welcomed().again()
+		p.admit(`{"members":1,"cursor":"d0","recovered":false,"reason":"epoch"}`)
+		p.refuse(p.expect("say"), `{"code":"conflict"}`)
+		if got := <-result; !errors.Is(got.err, client.ErrUnknown) {
+			t.Errorf("%+v", got)
+		}
+	})
 	bubble(t, "without a cursor nothing is sent", func(t *testing.T) {
 		s := newServer(t)
 		c, p := dial(t, s, client.Options{})

@@ -184,9 +184,9 @@ func (r *Room) wait(content message.Raw, since string) *waiter {
 		if !r.member.heard || since != "" {
 			r.begin()
 		}
-		if since != "" {
+		if r.member.kept = since != ""; r.member.kept {
 			r.position.restart(since)
-			r.member.heard = true
+			r.position.latest = since
 		}
 		if r.member.order == 0 {
 			r.client.joins++
@@ -313,14 +313,14 @@ type joinAnswer struct {
 // hole reports whether the room continues and the server does not say that nothing is
 // missing. Client.mu is held.
 func (r *Room) hole(a *joinAnswer) bool {
-	return (r.member.been || r.member.heard) && (a.Recovered == nil || !*a.Recovered)
+	return r.member.continues() && (a.Recovered == nil || !*a.Recovered)
 }
 
 // entered returns what the handlers are to be told. Client.mu is held.
 func (r *Room) entered(a *joinAnswer, hole bool) func() {
 	from, before := r.member.epoch, r.who.count
 	change := r.who.reset(a.Presence, a.Members)
-	if !r.member.been && !r.member.heard {
+	if !r.member.continues() {
 		r.position = position{cursor: a.Cursor, latest: a.Cursor}
 	}
 	if hole {
@@ -415,7 +415,7 @@ func (r *Room) forget(why error) {
 	r.settle(Info{}, why)
 	r.stopAgain()
 	r.member.attempt++
-	r.member.wanted, r.member.joined, r.member.been, r.member.heard = false, false, false, false
+	r.member.wanted, r.member.joined, r.member.been, r.member.heard, r.member.kept = false, false, false, false, false
 	r.member.info, r.who = Info{}, roster{}
 }
 

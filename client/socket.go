@@ -370,9 +370,10 @@ func (s *socket) answered(e *message.Envelope, size int) {
 }
 
 // verdict is the error that answers q. Who is not in the room any more is not told what
-// became of the message on an earlier connection.
+// became of the message on an earlier connection, nor is one at a position in front of a
+// hole: it may be what the room has gone on with.
 func verdict(q *request, e *message.Error) error {
-	if q != nil && q.again && e.Code == message.NotMember {
+	if q != nil && q.again && (e.Code == message.NotMember || e.Code == message.Conflict && q.since != "" && q.doubted) {
 		return unknown(e)
 	}
 	return e
