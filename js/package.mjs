@@ -24,7 +24,8 @@ async function run(name, folder, [program, ...args]) {
 }
 
 // Its limits are in .size-limit.json. 5 KB are 5,120 bytes. Trying again what the
-// server puts off is what the last 256 bytes of the outbox are for.
+// server puts off, and one line for what goes out, are what the last 512 bytes of the
+// outbox are for.
 const sizes = await run('size-limit', '.', ['size-limit/bin.js', '--json']);
 for (const { name, size, sizeLimit } of JSON.parse(sizes ?? '[]')) console.log(`    ${name}: ${size} of ${sizeLimit} bytes, minified and gzipped`);
 

@@ -71,36 +71,54 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
 
   const connected = () => sender.state === 'connected';
   const ended = () => sender.state === 'closed';
+  const onState = (look: () => void) => sender.on('state', look);
+
+  /** All that is stored and has not gone out yet, in its order. Only the first may. */
+  const line = new Map<string, () => void>();
 
   /**
-   * Waits for a connection, unless the hub is closed or the time over. Before the message goes
-   * out on it, the next page can know in which session, and as whom.
+   * Waits for its turn and a connection, unless the time is over or the hub closed. Before the
+   * message goes out on it, the next page can know in which session, and as whom.
    */
-  const sign = async (message: StoredMessage): Promise<StoredMessage> => {
-    const { until } = message;
-    await pause(sender, 'state', until, () => connected() || ended());
-    if (Date.now() >= until) throw new HubbubError(message.session ? 'unknown' : 'expired');
-    const { session, user } = sender;
-    const signed = { ...message, owner, session, user };
-    if (connected()) {
-      if (message.session && message.user !== user) throw new HubbubError('unknown', 'sent by another user');
-      await store.put(signed).catch(() => {}); // closed meanwhile
+  const pass = async (to: Sender, message: StoredMessage): Promise<{ signed: StoredMessage; sent: Promise<Receipt> }> => {
+    const { id, type, content, until } = message;
+    const mine = () => connected() && line.keys().next().value === id;
+    const wait = (look: () => void) => {
+      line.set(id, look); // where it is already, it keeps its place
+      return onState(look);
+    };
+    try {
+      for (;;) {
+        await pause(until, () => ended() || mine(), wait);
+        if (Date.now() >= until) throw new HubbubError(message.session ? 'unknown' : 'expired');
+        if (ended()) throw new HubbubError('closed');
+        if (!mine()) continue; // the hub was closed, but is not any more
+        const { session, user } = sender;
+        if (message.session && message.user !== user) throw new HubbubError('unknown', 'sent by another user');
+        const signed = { ...message, owner, session, user };
+        await store.put(signed).catch(() => {}); // closed meanwhile
+        if (!mine() || user !== sender.user) continue;
+        return { signed, sent: to.send(type, content, { id, again: !!message.session, ttl: until - Date.now() }) };
+      }
+    } finally {
+      line.delete(id);
+      line.values().next().value?.();
     }
-    return ended() || connected() && user === sender.user ? signed : sign(message); // it did not go out
   };
 
   const deliver = async (to: Sender, message: StoredMessage, wait = AGAIN_AFTER): Promise<Receipt> => {
-    const { id, type, content, until, session } = message;
+    const { id, until } = message;
     try {
-      message = await sign(message);
-      const receipt = await to.send(type, content, { id, again: !!session, ttl: until - Date.now() });
+      const { signed, sent } = await pass(to, message);
+      message = signed;
+      const receipt = await sent;
       await store.remove(id);
       return receipt;
     } catch (error) {
       const { code, retryAfter = wait } = error as HubbubError;
       const then = Date.now() + retryAfter;
       if (PASSING.includes(code) && then < until) {
-        await pause(sender, 'state', then, ended);
+        await pause(then, ended, onState);
         return deliver(to, message, Math.min(wait * 2, LONGEST_WAIT));
       }
       if (Date.now() >= until || !UNDECIDED.includes(code)) await store.remove(id);
@@ -112,7 +130,7 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
   const resend = async (message: StoredMessage) => {
     const { room, until } = message;
     const to = room === undefined ? sender : sender.room(room);
-    if (to !== sender) await pause(to, 'join', until, () => to.joined);
+    if (to !== sender) await pause(until, () => to.joined, (look) => to.on('join', look));
     if (!closed) await deliver(to, message);
   };
 
@@ -162,8 +180,8 @@ interface Sender {
   send(type: string, content: unknown, options: { id: string; again: boolean; ttl: number }): Promise<Receipt>;
 }
 
-/** Waits until then, or for what an event may bring before. */
-function pause(place: Sender, event: 'state' | 'join', until: number, ready: () => unknown): Promise<void> {
+/** Waits until then, or for what may be there before, whenever told to look. */
+function pause(until: number, ready: () => unknown, listen: (look: () => void) => () => void): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
@@ -173,7 +191,7 @@ function pause(place: Sender, event: 'state' | 'join', until: number, ready: () 
     const look = () => { if (ready()) done(); };
     const timer = setTimeout(done, Math.min(until - Date.now(), LONGEST_TIMER));
     (timer as unknown as { unref?(): void }).unref?.(); // it is no reason for Node to live on
-    const off = place.on(event, look);
+    const off = listen(look);
     look();
   });
 }

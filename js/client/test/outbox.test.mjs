@@ -104,6 +104,56 @@ test('what is sent on the welcome comes after what waited for it', async () => {
   assert.deepEqual(socket.take().map(({ content }) => content), [1, 2, 3, 4]);
 });
 
+/** Calls fn once the nth message from now on is stored. */
+const onStored = (t, nth, fn) => {
+  const { put } = IDBObjectStore.prototype;
+  return t.mock.method(IDBObjectStore.prototype, 'put', function(message) {
+    const request = put.call(this, message);
+    if (--nth === 0) request.addEventListener('success', fn);
+    return request;
+  });
+};
+
+for (const soon of [false, true]) {
+  test(`the order stays, whenever a connection ends${soon ? ' and the next is there' : ''}`, async (t) => {
+    for (let nth = 1; nth <= 8; nth++) {
+      const { hub, outbox, socket } = await page({ name: `outbox ${nth}` });
+      socket.welcome();
+      const put = onStored(t, nth, () => {
+        hub.close();
+        hub.connect();
+        if (soon) MockSocket.last.welcome();
+      });
+      for (const n of [1, 2, 3, 4]) outbox.send(hub, 'msg', n).catch(() => {});
+      await turns();
+      if (!soon) MockSocket.last.welcome();
+      await turns();
+      put.mock.restore();
+      const [before, after] = [socket, MockSocket.last].map((its) => its.take().map(({ content }) => content));
+      assert.deepEqual([...before, ...after], [1, 2, 3, 4], `after put ${nth}`);
+    }
+  });
+}
+
+test('what is worth sending longer is in the way of nothing but what may go out', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.now() });
+  const first = await page();
+  first.outbox.send(first.hub, 'msg', 'long').catch(() => {});
+  await turns();
+  const { hub, outbox, socket } = await reload(first, { ttl: 1_000 });
+  const short = outcome(outbox.send(hub, 'msg', 'short'));
+  await turns();
+  t.mock.timers.tick(1_000);
+  await turns();
+  assert.equal(short.now?.code, 'expired');
+  const last = outcome(outbox.send(hub, 'msg', 'last'));
+  await turns();
+  socket.welcome();
+  await turns();
+  assert.deepEqual(socket.take().map(({ content }) => content), ['long', 'last']);
+  assert.equal(last.now, undefined);
+});
+
 test('without a connection its time ends, too', async () => {
   const { hub, outbox } = await page({ ttl: 20 });
   await assert.rejects(outbox.send(hub, 'msg', 1), { code: 'expired' });
