@@ -51,7 +51,10 @@ export interface Outbox<A = object> {
   send<K extends keyof Sends<A> & string>(place: Hub<A> | Room<A>, type: K, ...content: Content<Sends<A>[K]>): Promise<Receipt>;
   /** How many messages of this page are stored. */
   size(): Promise<number>;
-  /** Stops; what is stored is for the next page, or for another outbox once the hub is closed, too. */
+  /**
+   * Stops. What is stored is for the next page, or for another outbox once the hub is closed,
+   * too; what is not on its way is rejected with `closed`.
+   */
   close(): void;
 }
 
@@ -71,13 +74,23 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
 
   const connected = () => sender.state === 'connected';
   const ended = () => sender.state === 'closed';
-  const onState = (look: () => void) => sender.on('state', look);
+  const over = () => closed || ended();
+
+  const stops = new Set<() => void>();
+  const onEnd = (look: () => void) => {
+    const off = sender.on('state', look);
+    stops.add(look);
+    return () => {
+      off();
+      stops.delete(look);
+    };
+  };
 
   /** All that is stored and has not gone out yet, in its order. Only the first may. */
   const line = new Map<string, () => void>();
 
   /**
-   * Waits for its turn and a connection, unless the time is over or the hub closed. Before the
+   * Waits for its turn and a connection, unless the time is over or an end comes. Before the
    * message goes out on it, the next page can know in which session, and as whom.
    */
   const pass = async (to: Sender, message: StoredMessage): Promise<{ signed: StoredMessage; sent: Promise<Receipt> }> => {
@@ -85,19 +98,19 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
     const mine = () => connected() && line.keys().next().value === id;
     const wait = (look: () => void) => {
       line.set(id, look); // where it is already, it keeps its place
-      return onState(look);
+      return onEnd(look);
     };
     try {
       for (;;) {
-        await pause(until, () => ended() || mine(), wait);
+        await pause(until, () => over() || mine(), wait);
         if (Date.now() >= until) throw new HubbubError(message.session ? 'unknown' : 'expired');
-        if (ended()) throw new HubbubError('closed');
+        if (over()) throw new HubbubError('closed');
         if (!mine()) continue; // the hub was closed, but is not any more
         const { session, user } = sender;
         if (message.session && message.user !== user) throw new HubbubError('unknown', 'sent by another user');
         const signed = { ...message, owner, session, user };
-        await store.put(signed).catch(() => {}); // closed meanwhile
-        if (!mine() || user !== sender.user) continue;
+        await store.put(signed).catch(() => {}); // the data of the site was cleared meanwhile
+        if (closed || !mine() || user !== sender.user) continue;
         return { signed, sent: to.send(type, content, { id, again: !!message.session, ttl: until - Date.now() }) };
       }
     } finally {
@@ -118,7 +131,7 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
       const { code, retryAfter = wait } = error as HubbubError;
       const then = Date.now() + retryAfter;
       if (PASSING.includes(code) && then < until) {
-        await pause(then, ended, onState);
+        await pause(then, over, onEnd);
         return deliver(to, message, Math.min(wait * 2, LONGEST_WAIT));
       }
       if (Date.now() >= until || !UNDECIDED.includes(code)) await store.remove(id);
@@ -156,6 +169,7 @@ export async function openOutbox<A = object>(hub: Hub<A>, options: OutboxOptions
     close() {
       closed = true;
       store.close();
+      for (const look of stops) look();
       const release = () => {
         if (!ended()) return;
         sender.session = undefined; // from now on the next page's

@@ -763,16 +763,59 @@ test('what waits for a place in the queue ends with its time', async () => {
   await Promise.all([1, 2, 3].map((n) => assert.rejects(outbox.send(hub, 'msg', n), { code: /^(expired|unknown|overflow)$/ })));
 });
 
-test('what waits for a connection when the outbox is closed goes out', async () => {
+test('what waits for a connection when the outbox is closed is the next page\'s', async () => {
   const { hub, outbox, socket } = await page();
-  outbox.send(hub, 'msg', 1).catch(() => {});
+  const sends = [1, 2].map((n) => outcome(outbox.send(hub, 'msg', n)));
   await turns();
   outbox.close();
   await turns();
+  assert.deepEqual(sends.map(({ now }) => now?.code), ['closed', 'closed']);
   socket.welcome();
   await turns();
-  assert.equal(socket.take().length, 1);
-  await assert.rejects(outbox.send(hub, 'msg', 2), { name: 'InvalidStateError' });
+  assert.deepEqual(socket.take(), []);
+  await assert.rejects(outbox.send(hub, 'msg', 3), { name: 'InvalidStateError' });
+  const next = await reload({ hub, outbox });
+  next.socket.welcome();
+  await turns();
+  assert.deepEqual(next.socket.take().map(({ content }) => content), [1, 2]);
+});
+
+test('what is being stored when the outbox is closed goes out now or on the next page', async (t) => {
+  for (let nth = 1; nth <= 4; nth++) {
+    const one = await page({ name: `outbox ${nth}` });
+    one.socket.welcome();
+    const put = onStored(t, nth, () => one.outbox.close());
+    const sends = [1, 2].map((n) => outcome(one.outbox.send(one.hub, 'msg', n)));
+    await turns();
+    put.mock.restore();
+    const sent = one.socket.take().map((frame) => {
+      one.socket.ack(frame);
+      return frame.content;
+    });
+    await turns();
+    assert.deepEqual(sends.map(({ now }) => now?.code ?? now?.value.status), [1, 2].map((n) => sent.includes(n) ? 'acked' : 'closed'));
+    const next = await reload(one, { name: `outbox ${nth}` });
+    next.socket.welcome();
+    await turns();
+    const left = next.socket.take().map(({ content }) => content);
+    assert.deepEqual([1, 2].filter((n) => ![...sent, ...left].includes(n)), [], `nothing is lost after put ${nth}`);
+  }
+});
+
+test('what was put off when the outbox is closed is the next page\'s', async () => {
+  const { hub, outbox, socket } = await page();
+  socket.welcome();
+  const sent = outcome(outbox.send(hub, 'msg', 1));
+  await turns();
+  socket.error(socket.take()[0], { code: 'rate_limited', retryAfter: 60_000 });
+  await turns();
+  outbox.close();
+  await turns();
+  assert.equal(sent.now?.code, 'closed');
+  const next = await reload({ hub, outbox });
+  next.socket.welcome();
+  await turns();
+  assert.equal(next.socket.take().length, 1);
 });
 
 test('an ack that comes after the outbox was closed is one', async () => {
