@@ -279,7 +279,8 @@ function openStore(name: string) {
       if (next) for (const message of all) await result(store.put({ ...message, owner: next }));
       return all;
     },
-    close: async () => (await opened()).close(),
+    /** One that the browser has ended is not opened again for it. */
+    close: () => void opening?.then((database) => database.close(), () => {}),
   };
 }
 

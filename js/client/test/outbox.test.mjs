@@ -719,6 +719,17 @@ describe('the database', () => {
     open.mock.restore();
     assert.deepEqual(await works(one), ['acked', 1, 0]);
   });
+
+  test('that the browser has ended is not opened again to be closed', async (t) => {
+    const { hub, outbox, database } = await opened(t);
+    forceCloseDatabase(database);
+    await turns();
+    const open = t.mock.method(indexedDB, 'open', () => { throw new Error('no room'); });
+    outbox.close();
+    hub.close();
+    await turns();
+    assert.equal(open.mock.callCount(), 0);
+  });
 });
 
 test('of two pages that open at once, one takes what was left behind', async () => {
