@@ -37,7 +37,7 @@ export abstract class Channel {
   }
 
   async send(type: string, content?: unknown, { volatile, ttl, at, id, again }: SendOptions & { again?: boolean } = {}): Promise<Receipt> {
-    const { _link, _options, _outgoing } = this._hub;
+    const { _link, _options } = this._hub;
     if (volatile) {
       const frame = this._frame(type, content, undefined, at);
       if (!_link._isUp || this._joining || _link._socket!.bufferedAmount! > CONGESTED) return { status: 'dropped' };
@@ -45,8 +45,8 @@ export abstract class Channel {
       _link._send(frame);
       return { status: 'sent' };
     }
-    const _sent = again || id && _outgoing._named(id);
-    const { cursor } = await this._answer(type, content, id || uuid(), { _policy: Policy.Repeat, _within: ttl ?? _options.ttl, _since: at, _sent });
+    // The application may have sent its own id before, on an earlier page too.
+    const { cursor } = await this._answer(type, content, id || uuid(), { _policy: Policy.Repeat, _within: ttl ?? _options.ttl, _since: at, _sent: again, _doubt: again ?? id });
     return { status: 'acked', cursor };
   }
 

@@ -104,7 +104,7 @@ export class HubImpl extends Channel {
     }
     const { code, message, field, retryAfter } = (content ?? {}) as HubbubError;
     // What went out before may have been handled then, when the client was a member.
-    const error = new HubbubError(code == 'not_member' && item?._doubt ? 'unknown' : code ?? 'internal', message, field, retryAfter);
+    const error = new HubbubError(code == 'not_member' && item?._doubt === true ? 'unknown' : code ?? 'internal', message, field, retryAfter);
     if (item) item._fail(error);
     else if (!id) (place ?? this)._fail(error);
   }

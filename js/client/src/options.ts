@@ -27,8 +27,3 @@ const LONGEST = 2 ** 31 - 1; // a timer with more fires at once
 export function later(ms: number, fn: () => void): ReturnType<typeof setTimeout> {
   return setTimeout(fn, Math.min(ms, LONGEST));
 }
-
-/** Forgets the oldest where there are more. */
-export function remember(all: Map<string, unknown> | Set<string>, most: number): void {
-  if (all.size > most) all.delete(all.keys().next().value!);
-}

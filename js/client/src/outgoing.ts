@@ -1,7 +1,7 @@
 import type { Channel } from './channel.js';
 import { HubbubError } from './errors.js';
 import type { Link } from './link.js';
-import { later, remember, type Settings } from './options.js';
+import { later, type Settings } from './options.js';
 import { uuid } from './uuid.js';
 import { encode, sizeOf, type Envelope, type Frame } from './wire.js';
 
@@ -28,15 +28,14 @@ export interface Request {
   _next?(content: unknown): void;
   /** It went out before, perhaps in vain. */
   _sent?: unknown;
+  /** Its answer may come out of order; true where it did go out before. */
+  _doubt?: unknown;
 }
-
-const NAMES = 10_000; // ids of the application's own that are remembered
 
 interface Item extends Request {
   _frame: Frame;
   _size: number;
   _written?: boolean; // on this connection
-  _doubt?: unknown; // its answer may come out of order
   _timer: ReturnType<typeof setTimeout>;
 }
 
@@ -46,7 +45,6 @@ interface Item extends Request {
  */
 export class Outgoing {
   private readonly _items = new Map<string, Item>();
-  private readonly _names = new Set<string>();
   _doubt?: boolean; // the same of what nobody waits for, on this connection
   bytes = 0;
 
@@ -86,7 +84,8 @@ export class Outgoing {
     if (!this._link._isUp || item._written || item._place?._joining) return;
     // A repeated message is answered at once, before or long after it comes back as a
     // missed one, and both look the same.
-    if (item._sent) item._doubt = this._doubt = true;
+    if (item._sent) item._doubt = true;
+    if (item._doubt) this._doubt = true;
     // The server would close the connection over it.
     if (item._size > this._link._limit) return this._fail(id, 'too_large');
     item._sent = item._written = true;
@@ -106,14 +105,7 @@ export class Outgoing {
   /** What was asked before a gap may be answered at any time. */
   _gap(): void {
     this._doubt = true;
-    for (const item of this._items.values()) item._doubt = item._sent;
-  }
-
-  /** Whether the application has sent that id before, as far as is known. */
-  _named(id: string): boolean {
-    const known = this._names.has(id);
-    remember(this._names.add(id), NAMES);
-    return known;
+    for (const item of this._items.values()) if (item._sent) item._doubt = true;
   }
 
   /** The connection is gone, and with it the answers to what is not repeated. */

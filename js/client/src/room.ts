@@ -1,7 +1,7 @@
 import { Channel } from './channel.js';
 import { HubbubError } from './errors.js';
 import type { HubImpl } from './hub.js';
-import { later, remember } from './options.js';
+import { later } from './options.js';
 import { Policy } from './outgoing.js';
 import { PresenceList } from './presence.js';
 import type { Gap, JoinOptions, Joined } from './types.js';
@@ -197,7 +197,8 @@ export class RoomImpl extends Channel {
     if (type == 'left' && from == this._hub.id) return this._forget(new HubbubError('not_member'), message);
     if (this.joined) this.presence._apply(message); // there is no list to begin with
     if (cursor && seen == null) this._resume = cursor; // at once: a handler may join, or connect again
-    if (cursor) remember(this._seen.set(cursor, type != 'ack'), REMEMBERED);
+    if (cursor) this._seen.set(cursor, type != 'ack');
+    if (this._seen.size > REMEMBERED) this._seen.delete(this._seen.keys().next().value!);
     if (type != 'ack') this._emit(type, message);
     if (cursor && seen == null && this._resume == cursor) this.cursor = cursor;
   }

@@ -907,7 +907,6 @@ describe('own messages in a room with history', () => {
     const socket = enter();
     const sent = [outcome(room.send('msg', 'order', { id: 'order-17' }))];
     socket.ack(socket.take('msg')[0], undefined, { cursor: 'c1' });
-    assert.equal(room.cursor, 'c1');
     for (let i = 2; i < 302; i++) msg(socket, `${i}`, `c${i}`);
     sent.push(outcome(room.send('msg', 'order', { id: 'order-17' })));
     socket.ack(socket.take('msg')[0], undefined, { cursor: 'c1' });
@@ -937,18 +936,38 @@ describe('own messages in a room with history', () => {
     assert.deepEqual([sent[0].now.code, sent[1].now.value.cursor, room.cursor], ['unknown', 'c1', 'c0']);
   });
 
-  test('of the application’s own ids the last 10 000 are known, and none is doubted for their number', () => {
+  test('nor where an earlier page has sent it, which nobody here knows', async () => {
+    room.join(undefined, { since: 'c9' });
+    const socket = up();
+    admit(socket, { recovered: true });
+    const sent = outcome(room.send('msg', 'mine', { id: 'mine-1' }));
+    const [frame] = socket.take('msg');
+    for (let i = 0; i < 2; i++) socket.ack(frame, undefined, { cursor: 'c3' }); // as a missed one, too
+    await settle();
+    assert.deepEqual([sent.now.value.cursor, room.cursor], ['c3', 'c9']);
+    msg(socket, 'ben', 'c10');
+    assert.equal(admit(again(), { recovered: true }).since, 'c10');
+  });
+
+  test('of a message with an id of the application’s own the receipt says where it is, also to the next', async () => {
     const socket = enter();
-    const send = (id, cursor) => {
-      room.send('msg', 'mine', { id: `order-${id}` }).catch(() => {});
-      socket.ack(socket.take('msg')[0], undefined, { cursor });
-      return room.cursor;
+    const send = async (at) => {
+      const sent = room.send('msg', 'mine', { id: `after ${at}`, at });
+      socket.ack(socket.take('msg')[0], undefined, { cursor: `${at}+` });
+      return (await sent).cursor;
     };
-    for (let i = 0; i <= 10_000; i++) assert.equal(send(i, `c${i}`), `c${i}`);
-    assert.equal(send(1, 'c1'), 'c10000');
-    assert.equal(send(10_000, 'c10000'), 'c10000');
-    assert.equal(send(10_001, 'c10001'), 'c10001');
-    assert.equal(send(0, 'new'), 'new'); // forgotten: as if it were one
+    assert.equal(await send(await send(room.cursor)), 'c0++');
+    assert.equal(room.cursor, 'c0++'); // it was the next one
+  });
+
+  test('what was not sent by this page says so, whose ever its id is', async () => {
+    const sent = [outcome(room.send('msg', 'late', { id: 'mine-1', ttl: 100 }))];
+    pass(101);
+    const socket = up();
+    sent.push(outcome(room.send('msg', 'no member', { id: 'mine-2' })));
+    socket.error(socket.take('msg')[0], { code: 'not_member' });
+    await settle();
+    assert.deepEqual(sent.map(({ now }) => now.code), ['expired', 'not_member']);
   });
 
   test('what was answered twice, the second time for nobody, does not lead back; the next one counts', () => {
