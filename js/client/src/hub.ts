@@ -96,6 +96,7 @@ export class HubImpl extends Channel {
     const { type, id, content, cursor } = answer;
     const item = this._outgoing._settle(id!);
     if (type == 'ack') {
+      if (place && place._leaving == id) place._leaving = undefined; // in time or not
       item?._done(answer);
       if (!(item ?? this._outgoing)._doubt) place?._receive(answer);
       // Published where the room is, it is the next one. Resuming does not skip it: it may come itself.

@@ -30,7 +30,7 @@ export class RoomImpl extends Channel {
   private _promise?: Promise<Joined>; // while the application wants to be a member
   private _waiting?: Waiting; // until the first join is decided
   private _content: unknown;
-  private _leaving = 0; // leaves without an answer, on this connection
+  _leaving?: string; // the last leave, until it is acknowledged, in time or not, or its connection gone
   private _timer?: ReturnType<typeof setTimeout>; // until a join that was put off
   private _join = 0; // counts joins, so that a late answer finds itself outdated
   private _again?: boolean; // it was a member before, or has lost its place
@@ -65,18 +65,16 @@ export class RoomImpl extends Channel {
   }
 
   private _quit(): Promise<void> {
-    this._leaving++;
-    return new Promise((resolve, reject) => this._request('leave', undefined, {
-      _done: () => {
-        this._leaving--;
-        resolve();
-      },
-      // A connection that ends leaves all its rooms.
-      _fail: (error: HubbubError) => error.code == 'unknown' ? resolve() : reject(error),
-    }));
+    return new Promise((resolve, reject) => {
+      this._leaving = this._request('leave', undefined, {
+        _done: () => resolve(),
+        // A connection that ends leaves all its rooms.
+        _fail: (error: HubbubError) => error.code == 'unknown' ? resolve() : reject(error),
+      });
+    });
   }
 
-  private _request(type: string, content: unknown, result: { _done(ack: Envelope): void; _fail(error: unknown): void }): void {
+  private _request(type: string, content: unknown, result: { _done(ack: Envelope): void; _fail(error: unknown): void }): string {
     const id = uuid();
     try {
       const frame = this._frame(type, content, id, this._resume); // which leaving ignores
@@ -84,6 +82,7 @@ export class RoomImpl extends Channel {
     } catch (error) {
       result._fail(error);
     }
+    return id;
   }
 
   /** Joins on a connection, if the application wants to be here and there is one. */
@@ -100,7 +99,7 @@ export class RoomImpl extends Channel {
   /** The connection is gone, and with it the membership. */
   _down(): void {
     this.joined = false;
-    this._leaving = 0;
+    this._leaving = undefined;
     clearTimeout(this._timer);
   }
 
@@ -117,7 +116,7 @@ export class RoomImpl extends Channel {
       this._restart(cursor);
     }
     this.joined = this._again = true;
-    this._leaving = 0; // what was asked before is over, answered or not
+    this._leaving = undefined; // what was asked before is over, answered or not
     this._hub._outgoing._flush(); // before whatever a listener sends
     this.presence._reset(presence, members);
     this._waiting?._done(answer);

@@ -613,15 +613,55 @@ describe('a room into which the server puts the client', () => {
     assert.deepEqual(names(), ['leave', 'put in again']);
   });
 
-  test('stays quiet where that has no answer in time, until the client joins or the connection ends', async () => {
+  const late = async (promise) => {
+    const seen = outcome(promise);
+    for (let i = 0; i < 2; i++) {
+      pass(5001);
+      MockSocket.last.frame({ type: 'x' });
+    }
+    await settle();
+    assert.equal(seen.now.code, 'timeout');
+  };
+
+  test('is heard again when the answer to that comes late', async () => {
+    const socket = up();
+    room.join();
+    admit(socket);
+    await late(room.leave());
+    msg(socket, 'late');
+    socket.ack(socket.take('leave')[0]);
+    msg(socket, 'put in again');
+    const [joined, join] = [room.join(), socket.take('join')[0]];
+    await late(joined); // which leaves
+    const [leave] = socket.take('leave');
+    await late(room.leave());
+    const [second] = socket.take('leave');
+    socket.ack(join, { members: 1 });
+    socket.ack(leave);
+    msg(socket, 'between');
+    socket.ack(second);
+    msg(socket, 'put in once more');
+    assert.deepEqual(names(), ['join', 'leave', 'put in again', 'put in once more']);
+  });
+
+  test('is heard again when a second try to leave is answered', async () => {
+    const socket = up();
+    room.join();
+    admit(socket);
+    const refused = room.leave();
+    socket.error(socket.take('leave')[0], { code: 'rate_limited' });
+    await assert.rejects(refused, { code: 'rate_limited' });
+    msg(socket, 'still a member there');
+    const left = room.leave();
+    socket.ack(socket.take('leave')[0]);
+    await left;
+    msg(socket, 'put in again');
+    assert.deepEqual(names(), ['join', 'leave', 'put in again']);
+  });
+
+  test('stays quiet where that has no answer in time, until it comes, the client joins or the connection ends', async () => {
     const leave = async (socket) => {
-      const left = outcome(room.leave());
-      for (let i = 0; i < 2; i++) {
-        pass(5001);
-        socket.frame({ type: 'x' });
-      }
-      await settle();
-      assert.equal(left.now.code, 'timeout');
+      await late(room.leave());
       msg(socket, 'late');
     };
     const socket = up();
