@@ -34,6 +34,7 @@ export class RoomImpl extends Channel {
   private _timer?: ReturnType<typeof setTimeout>; // until a join that was put off
   private _join = 0; // counts joins, so that a late answer finds itself outdated
   private _again?: boolean; // it was a member before, or has lost its place
+  private _missed?: boolean; // something came, and did not count, while the join was not decided
   cursor?: string;
   _resume?: string; // the same, or before own messages in front of it
   private readonly _seen = new Map<string, boolean>(); // cursors that were processed, and whether as a message
@@ -51,6 +52,7 @@ export class RoomImpl extends Channel {
     const promise = new Promise<Joined>((_done, _fail) => { this._waiting = { _done, _fail }; });
     this._promise = promise;
     this._content = content;
+    this._missed = false;
     if (since) this.cursor = this._resume = since;
     if (this._hub.state == 'closed') this._forget();
     else this._up();
@@ -140,7 +142,7 @@ export class RoomImpl extends Channel {
     if (this._waiting) {
       this._forget(error);
       // Where the server has put the client into the room, what came meanwhile did not count.
-      if (this._seen.size && !this._leaving) this._emit('gap', { missed: 'possible' });
+      if (this._missed && !this._leaving) this._emit('gap', { missed: 'possible' });
     } else if (PASSING.includes(code)) this._timer = later(retryAfter, () => { if (current()) this._up(); });
     else {
       this._forget(error);
@@ -184,7 +186,11 @@ export class RoomImpl extends Channel {
   _receive(message: Envelope): void {
     const { type, content, cursor, from } = message;
     const seen = this._seen.get(cursor!);
-    if (seen || !this.joined && (this._leaving || this._promise && (this._again || cursor || type == 'gap' || type == 'left'))) return;
+    if (seen || !this.joined && this._leaving) return;
+    if (this._joining && (this._again || cursor || type == 'gap' || type == 'left')) {
+      this._missed = true;
+      return;
+    }
     if (type == 'gap') {
       const { reason, cursor: next } = (content ?? {}) as Gap;
       this._restart(next);

@@ -554,15 +554,29 @@ describe('a room into which the server puts the client', () => {
       socket.error(socket.take('join')[0], { code });
       return joined;
     };
-    const joined = refused('denied'); // nothing was heard
+    const joined = refused('denied');
+    assert.deepEqual(names(), ['gap']);
     msg(socket, 'c1', 'c1');
     refused('rate_limited');
-    assert.deepEqual([names(), events.at(-1)], [['c1', 'gap'], ['gap', { missed: 'possible' }]]);
+    assert.deepEqual([names(), events.at(-1)], [['gap', 'c1', 'gap'], ['gap', { missed: 'possible' }]]);
     msg(socket, 'c3', 'c3');
     const again = room.join();
     assert.equal(admit(socket, { recovered: true }).since, 'c3');
     await again;
-    assert.deepEqual([joined.now.code, names()], ['denied', ['c1', 'gap', 'c3', 'join']]);
+    assert.deepEqual([joined.now.code, names()], ['denied', ['gap', 'c1', 'gap', 'c3', 'join']]);
+  });
+
+  test('tells no gap where nothing came while a join was refused', async () => {
+    const socket = up();
+    msg(socket, 'c1', 'c1');
+    for (let i = 0; i < 2; i++) {
+      const joined = outcome(room.join());
+      if (i === 0) msg(socket, 'c1', 'c1'); // once more
+      socket.error(socket.take('join')[0], { code: 'denied' });
+      await settle();
+      assert.equal(joined.now.code, 'denied');
+    }
+    assert.deepEqual(names(), ['c1']);
   });
 
   test('has not been left where it was never joined', async () => {
