@@ -180,13 +180,15 @@ export class RoomImpl extends Channel {
    * join says from where. What has none is heard where the server has put the client into
    * the room.
    *
+   * An ack alone begins no place in a room that one is not in: it may follow the own `left`.
+   *
    * Cursors are opaque: they can be kept and recognised, nothing else. The message itself
    * may follow its ack, and is news.
    */
   _receive(message: Envelope): void {
     const { type, content, cursor, from } = message;
     const seen = this._seen.get(cursor!);
-    if (seen || !this.joined && this._leaving) return;
+    if (seen || !this.joined && (this._leaving || type == 'ack' && !this._resume)) return;
     if (this._joining && (this._again || cursor || type == 'gap' || type == 'left')) {
       this._missed = true;
       return;

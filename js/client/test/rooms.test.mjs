@@ -407,6 +407,20 @@ describe('a room that the server takes the client out of', () => {
     });
   }
 
+  test('may be joined again, without a past, also where an own message is answered after that', async () => {
+    const socket = up();
+    room.join();
+    admit(socket, { members: 1, cursor: 'c1' });
+    const sent = outcome(room.send('quit', 'bye'));
+    socket.frame({ type: 'left', room: 'chat/1', from: hub.id });
+    socket.ack(socket.take('quit')[0], undefined, { cursor: 'c2' });
+    await settle();
+    assert.deepEqual([sent.now.value.cursor, room.cursor], ['c2', undefined]);
+    room.join().catch(() => {});
+    assert.equal('since' in admit(socket, { members: 1, cursor: 'c9' }), false);
+    assert.deepEqual(events.map(([event]) => event), ['join', 'leave', 'join']);
+  });
+
   test('may be joined again, without a past', async () => {
     const socket = up();
     room.join();
@@ -457,6 +471,16 @@ describe('a room into which the server puts the client', () => {
     assert.equal(admit(socket, { cursor: 'c2', recovered: true }).since, 'c2');
     for (const cursor of ['c3', 'c4']) msg(socket, cursor, cursor);
     assert.deepEqual([names(), room.cursor], [['c1', 'c2', 'join', 'c3', 'c4'], 'c4']);
+  });
+
+  test('counts an own message where something was heard before, and not alone', () => {
+    const socket = up();
+    for (const cursor of [undefined, 'c1']) {
+      room.send('msg', 'mine').catch(() => {});
+      if (cursor) msg(socket, 'before', cursor);
+      socket.ack(socket.take('msg')[0], undefined, { cursor: 'c2' });
+      assert.equal(room.cursor, cursor && 'c2');
+    }
   });
 
   test('may be joined, and what no history has goes on meanwhile', () => {
