@@ -93,8 +93,11 @@ export abstract class Channel {
     return inbox;
   }
 
-  _endInboxes(): void {
-    for (const inbox of this._inboxes) inbox._finish();
+  /** Ends those that are there before the last message, and not what a handler of it makes. */
+  _endInboxes(last?: Envelope): void {
+    const all = [...this._inboxes];
+    if (last) this._emit(last.type, last);
+    for (const inbox of all) inbox._finish();
   }
 
   /** Tells all listeners, none of which can stop another; false if there is none. */

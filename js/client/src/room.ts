@@ -163,8 +163,7 @@ export class RoomImpl extends Channel {
     if (_waiting) _waiting._fail(error ?? new HubbubError('closed'));
     else this._restart();
     this.presence._reset();
-    if (left) this._emit('left', left);
-    this._endInboxes();
+    this._endInboxes(left);
     if (_again && !_waiting) this._emit('leave', error);
   }
 

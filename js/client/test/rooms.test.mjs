@@ -407,6 +407,29 @@ describe('a room that the server takes the client out of', () => {
     });
   }
 
+  test('may be joined again in a handler of that, whose loop is of the next membership', async () => {
+    const told = [];
+    const loop = async (name) => {
+      for await (const { content } of room.messages('msg')) told.push(`${name}: ${content}`);
+      told.push(`${name} ended`);
+    };
+    room.on('left', () => {
+      room.join().catch(() => {});
+      loop('second');
+    });
+    const socket = up();
+    room.join();
+    admit(socket);
+    loop('first');
+    msg(socket, 'before');
+    socket.frame({ type: 'left', room: 'chat/1', from: hub.id });
+    await settle();
+    admit(socket);
+    msg(socket, 'after');
+    await settle();
+    assert.deepEqual(told, ['first: before', 'first ended', 'second: after']);
+  });
+
   test('may be joined again, without a past, also where an own message is answered after that', async () => {
     const socket = up();
     room.join();
