@@ -188,7 +188,7 @@ export class RoomImpl extends Channel {
     const { type, content, cursor, from } = message;
     const seen = this._seen.get(cursor!);
     if (seen || !this.joined && (this._leaving || type == 'ack' && !this._resume)) return;
-    if (this._joining && (this._again || cursor || type == 'gap' || type == 'left')) {
+    if (this._joining && (this._again || cursor || type == 'gap')) {
       this._missed = true;
       return;
     }
@@ -199,8 +199,9 @@ export class RoomImpl extends Channel {
       this._emit('gap', { missed: 'certain', reason, cursor: next });
       return;
     }
-    // The server has taken us out: it is a leave that nobody has asked for.
-    if (type == 'left' && from == this._hub.id) return this._forget(new HubbubError('not_member'), message);
+    // The server has taken us out: it is a leave that nobody has asked for. One that is
+    // followed by a join is told, and no more.
+    if (type == 'left' && from == this._hub.id && !this._joining) return this._forget(new HubbubError('not_member'), message);
     if (this.joined) this.presence._apply(message); // there is no list to begin with
     if (cursor && seen == null) this._resume = cursor; // at once: a handler may join, or connect again
     if (cursor) this._seen.set(cursor, type != 'ack');

@@ -521,6 +521,25 @@ describe('a room into which the server puts the client', () => {
     assert.deepEqual(names().slice(-3), ['after', 'join', 'gap']);
   });
 
+  test('tells who comes and goes while a join is not decided, the client too', async () => {
+    const told = [];
+    for (const event of ['joined', 'left', 'leave', 'gap']) room.on(event, (message) => told.push(`${event} ${message?.from}`));
+    const socket = up();
+    msg(socket, 'before');
+    for (const decide of [(join) => socket.error(join, { code: 'denied' }), (join) => socket.ack(join, { members: 2 })]) {
+      told.length = 0;
+      const joined = outcome(room.join());
+      for (const type of ['joined', 'left']) socket.frame({ type, room: 'chat/1', from: 'ben' });
+      socket.frame({ type: 'left', room: 'chat/1', from: hub.id });
+      await settle();
+      assert.equal(joined.now, undefined);
+      decide(socket.take('join')[0]);
+      await settle();
+      assert.deepEqual(told, ['joined ben', 'left ben', `left ${hub.id}`]);
+    }
+    assert.equal(room.joined, true);
+  });
+
   test('may be joined, and what is missing then is told', async () => {
     const cases = [
       [{ recovered: false, reason: 'window', cursor: 'c9' }, { missed: 'certain', reason: 'window', cursor: 'c9' }],
