@@ -162,7 +162,7 @@ export class RoomImpl extends Channel {
     this.joined = this._again = false;
     if (_waiting) _waiting._fail(error ?? new HubbubError('closed'));
     else this._restart();
-    this.presence._reset();
+    if (_again) this.presence._reset(); // otherwise it is empty, and its listeners have nothing to hear
     this._endInboxes(left);
     if (_again && !_waiting) this._emit('leave', error);
   }

@@ -347,6 +347,17 @@ describe('coming back', () => {
     assert.equal(untilNext(), Infinity);
   });
 
+  test('a listener of presence that connects again does not hide that it was closed', async () => {
+    up();
+    const room = hub.room('chat/1');
+    const joined = outcome(room.join());
+    room.presence.subscribe(() => hub.connect());
+    states.length = 0;
+    hub.close();
+    await settle();
+    assert.deepEqual([states, joined.now.code], [['closed'], 'closed']);
+  });
+
   test('a listener of the welcome that closes is told of closed, once', () => {
     make();
     hub.once('welcome', () => hub.close());
