@@ -34,7 +34,7 @@ export class RoomImpl extends Channel {
   private _timer?: ReturnType<typeof setTimeout>; // until a join that was put off
   private _join = 0; // counts joins, so that a late answer finds itself outdated
   private _again?: boolean; // it was a member before, or has lost its place
-  private _missed?: boolean; // something came, and did not count, while the join was not decided
+  private _missed?: string | true | null; // by a join that is refused: all after its since, or what came meanwhile
   cursor?: string;
   _resume?: string; // the same, or before own messages in front of it
   private readonly _seen = new Map<string, boolean>(); // cursors that were processed, and whether as a message
@@ -52,8 +52,7 @@ export class RoomImpl extends Channel {
     const promise = new Promise<Joined>((_done, _fail) => { this._waiting = { _done, _fail }; });
     this._promise = promise;
     this._content = content;
-    this._missed = false;
-    if (since) this.cursor = this._resume = since;
+    if (this._missed = since) this.cursor = this._resume = since;
     if (this._hub.state == 'closed') this._forget();
     else this._up();
     return promise;
@@ -69,7 +68,7 @@ export class RoomImpl extends Channel {
   private _quit(): Promise<void> {
     return new Promise((resolve, reject) => {
       this._leaving = this._request('leave', undefined, {
-        _done: () => resolve(),
+        _done: resolve as () => void,
         // A connection that ends leaves all its rooms.
         _fail: (error: HubbubError) => error.code == 'unknown' ? resolve() : reject(error),
       });
@@ -142,7 +141,7 @@ export class RoomImpl extends Channel {
     if (this._waiting) {
       this._forget(error);
       // Where the server has put the client into the room, what came meanwhile did not count.
-      if (this._missed && !this._leaving) this._emit('gap', { missed: 'possible' });
+      if (this._missed === true && !this._leaving) this._emit('gap', { missed: 'possible' });
     } else if (PASSING.includes(code)) this._timer = later(retryAfter, () => { if (current()) this._up(); });
     else {
       this._forget(error);
@@ -202,6 +201,8 @@ export class RoomImpl extends Channel {
     // The server has taken us out: it is a leave that nobody has asked for. One that is
     // followed by a join is told, and no more.
     if (type == 'left' && from == this._hub.id && !this._joining) return this._forget(new HubbubError('not_member'), message);
+    // A join that was refused was to go on there; the server goes on here.
+    if (cursor && !this.joined && this._missed && this._missed == this._resume) this._emit('gap', { missed: 'possible' });
     if (this.joined) this.presence._apply(message); // there is no list to begin with
     if (cursor && seen == null) this._resume = cursor; // at once: a handler may join, or connect again
     if (cursor) this._seen.set(cursor, type != 'ack');

@@ -645,6 +645,33 @@ describe('a room into which the server puts the client', () => {
     assert.deepEqual(names(), ['c1']);
   });
 
+  test('tells a gap where a join that was to go on further back was refused', async () => {
+    const socket = up();
+    const joined = outcome(room.join(undefined, { since: 'c5' }));
+    socket.error(socket.take('join')[0], { code: 'unavailable' });
+    await settle();
+    assert.deepEqual([joined.now.code, events, room.cursor], ['unavailable', [], 'c5']); // nothing is heard yet
+    msg(socket, 'no history');
+    for (const cursor of ['c20', 'c21']) msg(socket, cursor, cursor);
+    assert.deepEqual([names(), events[1]], [['no history', 'gap', 'c20', 'c21'], ['gap', { missed: 'possible' }]]);
+    room.join().catch(() => {});
+    assert.equal(admit(socket, { recovered: true }).since, 'c21');
+    room.leave().catch(() => {});
+    socket.ack(socket.take('leave')[0]);
+    msg(socket, 'c30', 'c30');
+    assert.deepEqual(names().slice(4), ['join', 'leave', 'c30']);
+  });
+
+  test('tells no gap where the join that went on further back was let in', () => {
+    const socket = up();
+    room.join(undefined, { since: 'c5' });
+    admit(socket, { recovered: true });
+    room.leave().catch(() => {});
+    socket.ack(socket.take('leave')[0]);
+    for (const cursor of ['c20', 'c21']) msg(socket, cursor, cursor);
+    assert.deepEqual(names(), ['join', 'leave', 'c20', 'c21']);
+  });
+
   test('has not been left where it was never joined', async () => {
     const socket = up();
     msg(socket, 'before', 'c1');
