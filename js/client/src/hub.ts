@@ -100,7 +100,7 @@ export class HubImpl extends Channel {
       item?._done(answer);
       if (!(item ?? this._outgoing)._doubt) place?._receive(answer);
       // Published where the room is, it is the next one. Resuming does not skip it: it may come itself.
-      else if (cursor && item?._since && item._since == place?.cursor) place!.cursor = cursor;
+      else if (cursor && item?._doubt === true && item._since && item._since == place?.cursor) place!.cursor = cursor;
       return;
     }
     const { code, message, field, retryAfter } = (content ?? {}) as HubbubError;

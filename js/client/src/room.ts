@@ -34,7 +34,7 @@ export class RoomImpl extends Channel {
   private _timer?: ReturnType<typeof setTimeout>; // until a join that was put off
   private _join = 0; // counts joins, so that a late answer finds itself outdated
   private _again?: boolean; // it was a member before, or has lost its place
-  private _missed?: string | true | null; // by a join that is refused: all after its since, or what came meanwhile
+  private _missed?: number; // 1: what a join that was refused named; 2: what came meanwhile
   cursor?: string;
   _resume?: string; // the same, or before own messages in front of it
   private readonly _seen = new Map<string, boolean>(); // cursors that were processed, and whether as a message
@@ -52,7 +52,10 @@ export class RoomImpl extends Channel {
     const promise = new Promise<Joined>((_done, _fail) => { this._waiting = { _done, _fail }; });
     this._promise = promise;
     this._content = content;
-    if (this._missed = since) this.cursor = this._resume = since;
+    if (since) {
+      this.cursor = this._resume = since;
+      this._missed = 1;
+    }
     if (this._hub.state == 'closed') this._forget();
     else this._up();
     return promise;
@@ -117,6 +120,7 @@ export class RoomImpl extends Channel {
       this._restart(cursor);
     }
     this.joined = this._again = true;
+    this._missed = 0;
     this._leaving = undefined; // what was asked before is over, answered or not
     this._hub._outgoing._flush(); // before whatever a listener sends
     this.presence._reset(presence, members);
@@ -141,7 +145,7 @@ export class RoomImpl extends Channel {
     if (this._waiting) {
       this._forget(error);
       // Where the server has put the client into the room, what came meanwhile did not count.
-      if (this._missed === true && !this._leaving) this._emit('gap', { missed: 'possible' });
+      if (this._missed == 2 && !this._leaving) this._lost();
     } else if (PASSING.includes(code)) this._timer = later(retryAfter, () => { if (current()) this._up(); });
     else {
       this._forget(error);
@@ -166,7 +170,13 @@ export class RoomImpl extends Channel {
     if (_again && !_waiting) this._emit('leave', error);
   }
 
+  private _lost(): void {
+    this._missed = 0;
+    this._emit('gap', { missed: 'possible' });
+  }
+
   private _restart(cursor?: string): void {
+    this._missed = 0;
     this._seen.clear();
     this.cursor = this._resume = cursor;
   }
@@ -188,7 +198,7 @@ export class RoomImpl extends Channel {
     const seen = this._seen.get(cursor!);
     if (seen || !this.joined && (this._leaving || type == 'ack' && !this._resume)) return;
     if (this._joining && (this._again || cursor || type == 'gap')) {
-      this._missed = true;
+      this._missed = 2;
       return;
     }
     if (type == 'gap') {
@@ -201,8 +211,12 @@ export class RoomImpl extends Channel {
     // The server has taken us out: it is a leave that nobody has asked for. One that is
     // followed by a join is told, and no more.
     if (type == 'left' && from == this._hub.id && !this._joining) return this._forget(new HubbubError('not_member'), message);
-    // A join that was refused was to go on there; the server goes on here.
-    if (cursor && !this.joined && this._missed && this._missed == this._resume) this._emit('gap', { missed: 'possible' });
+    // A join that was refused was to go on further back; the server goes on here. A listener may join or leave.
+    if (cursor && !this.joined && this._missed) {
+      this._lost();
+      if (this._hub._link._isUp) this._receive(message);
+      return;
+    }
     if (this.joined) this.presence._apply(message); // there is no list to begin with
     if (cursor && seen == null) this._resume = cursor; // at once: a handler may join, or connect again
     if (cursor) this._seen.set(cursor, type != 'ack');

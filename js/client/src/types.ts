@@ -126,9 +126,9 @@ export interface SendOptions {
   id?: string;
   /**
    * Publish only if the room is still at this cursor; otherwise `send` rejects with
-   * `conflict`. After a message without `at` that was sent again over a reconnect, or has an
-   * `id` of your own, `room.cursor` stays behind until the next message comes; the cursor of
-   * its receipt does not.
+   * `conflict`. After a message that has an `id` of your own, or was sent again over a
+   * reconnect without `at`, `room.cursor` stays behind until the next message comes; the
+   * cursor of its receipt does not.
    */
   at?: string;
 }
